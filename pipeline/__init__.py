@@ -1,0 +1,1 @@
+"""LatentMAS on Ray: agents that collaborate through their working memory instead of text."""
