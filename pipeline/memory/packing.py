@@ -1,0 +1,164 @@
+"""From rows of memory to a padded batch and back.
+
+`KVBatch` holds the keys and values of B questions in one preallocated cache. Rows are right-aligned: they share the
+column at which the next position is written, so one step of the model writes one column for all of them. Columns that
+belong to no position of a row (left padding, or the gap before a shorter prompt) carry position -1; everything that
+reads the cache masks them, and segments are cut without them.
+
+Shapes: L layers, B rows, N key/value heads, C columns (capacity), T positions, H head size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.memory.segment import KVShape, Memory, Segment
+
+GROWTH = 256
+"""Columns by which a cache grows at least, so that long decoding copies it rarely."""
+
+
+class KVBatch:
+    """The working memory of B questions in one preallocated, right-aligned cache.
+
+    Attributes:
+        keys_LBNCH: Keys after the rotary embedding, [L, B, N, C, H].
+        values_LBNCH: Values, [L, B, N, C, H].
+        positions_BC: Position of each column's key, int64, on the cache's device; -1 where a row has nothing.
+        cursor: The next column to write; columns before it are in use.
+        contents: For each row the segments that it holds, in order.
+    """
+
+    def __init__(self, shape: KVShape, rows: int, capacity: int) -> None:
+        self.shape = shape
+        self.keys_LBNCH = self._empty(rows, capacity, shape.key_size)
+        self.values_LBNCH = self._empty(rows, capacity, shape.value_size)
+        self.positions_BC = torch.full((rows, capacity), -1, dtype=torch.int64, device=shape.device)
+        self.cursor = 0
+        self.contents: list[tuple[Segment, ...]] = [()] * rows
+
+    @property
+    def rows(self) -> int:
+        """Questions in the batch, B."""
+        return self.positions_BC.shape[0]
+
+    @property
+    def capacity(self) -> int:
+        """Columns allocated, C."""
+        return self.positions_BC.shape[1]
+
+    def next_positions(self) -> Tensor:
+        """The position that follows each row's last one, [B]; 0 for an empty row."""
+        if self.cursor == 0:
+            return torch.zeros(self.rows, dtype=torch.int64, device=self.shape.device)
+        return self.positions_BC[:, : self.cursor].amax(dim=1) + 1
+
+    def reserve(self, columns: int) -> None:
+        """Makes room for `columns` more columns, growing the cache in steps.
+
+        Segments that were cut before keep the old storage; their content does not change.
+        """
+        needed = self.cursor + columns
+        if needed <= self.capacity:
+            return
+        capacity = max(needed, self.capacity + GROWTH)
+        self.keys_LBNCH = self._grown(self.keys_LBNCH, self._empty(self.rows, capacity, self.shape.key_size))
+        self.values_LBNCH = self._grown(self.values_LBNCH, self._empty(self.rows, capacity, self.shape.value_size))
+        positions_BC = torch.full((self.rows, capacity), -1, dtype=torch.int64, device=self.shape.device)
+        positions_BC[:, : self.cursor] = self.positions_BC[:, : self.cursor]
+        self.positions_BC = positions_BC
+
+    def select(self, rows: Sequence[int]) -> KVBatch:
+        """A new batch with some of the rows, in the order given, without the columns that none of them uses."""
+        index_R = torch.tensor(list(rows), dtype=torch.int64, device=self.shape.device)
+        used = (self.positions_BC[index_R, : self.cursor] >= 0).any(dim=0)
+        first = int(used.to(torch.int8).argmax()) if bool(used.any()) else self.cursor
+        chosen = KVBatch(self.shape, len(rows), self.capacity - first)
+        chosen.cursor = self.cursor - first
+        chosen.keys_LBNCH[:, :, :, : chosen.cursor] = self.keys_LBNCH[:, index_R, :, first : self.cursor]
+        chosen.values_LBNCH[:, :, :, : chosen.cursor] = self.values_LBNCH[:, index_R, :, first : self.cursor]
+        chosen.positions_BC[:, : chosen.cursor] = self.positions_BC[index_R, first : self.cursor]
+        chosen.contents = [self.contents[row] for row in rows]
+        return chosen
+
+    def cut(self, row: int, start: int, **maker: object) -> Segment:
+        """Cuts what `row` wrote since column `start` as a segment: views of the cache, no copy, no padding.
+
+        Args:
+            row: Row of the batch.
+            start: First column of the turn; padding columns after it are left out.
+            **maker: The segment's own fields: role, question_id, fingerprint, latent_steps.
+        """
+        held = self.positions_BC[row, start : self.cursor] >= 0
+        first = self.cursor - int(held.sum())
+        assert bool(held[first - start :].all()), "a turn's positions are contiguous"
+        segment = Segment(
+            keys_LNTH=self.keys_LBNCH[:, row, :, first : self.cursor],
+            values_LNTH=self.values_LBNCH[:, row, :, first : self.cursor],
+            positions_T=self.positions_BC[row, first : self.cursor].cpu(),
+            home=(self, row),
+            **maker,  # type: ignore[arg-type]
+        )
+        self.contents[row] = (*self.contents[row], segment)
+        return segment
+
+    def holds(self, memories: Sequence[Memory]) -> bool:
+        """Whether the rows are these memories, segment by segment, with nothing written after them."""
+        return len(memories) == self.rows and all(
+            len(memory.segments) == len(held)
+            and all(a is b for a, b in zip(memory.segments, held, strict=True))
+            and self._ends_with(row, memory)
+            for row, (memory, held) in enumerate(zip(memories, self.contents, strict=True))
+        )
+
+    def place(self, row: int, memory: Memory) -> None:
+        """Copies a memory into an empty row so that it ends at the cursor."""
+        column = self.cursor - len(memory)
+        position = 0
+        for segment in memory:
+            end = column + len(segment)
+            expected = torch.arange(position, position + len(segment))
+            assert torch.equal(segment.positions_T, expected), "a segment lies at the positions it was made for"
+            self.keys_LBNCH[:, row, :, column:end] = segment.keys_LNTH
+            self.values_LBNCH[:, row, :, column:end] = segment.values_LNTH
+            self.positions_BC[row, column:end] = expected.to(self.shape.device)
+            column, position = end, position + len(segment)
+        self.contents[row] = memory.segments
+
+    def _ends_with(self, row: int, memory: Memory) -> bool:
+        return int(self.positions_BC[row, self.cursor - 1]) == len(memory) - 1 if self.cursor else not memory
+
+    def _empty(self, rows: int, capacity: int, size: int) -> Tensor:
+        # Zeros, not uninitialised memory: a masked column gets weight 0, and 0 * NaN would still be NaN.
+        shape = (self.shape.layers, rows, self.shape.heads, capacity, size)
+        return torch.zeros(shape, dtype=self.shape.dtype, device=self.shape.device)
+
+    def _grown(self, old: Tensor, new: Tensor) -> Tensor:
+        new[:, :, :, : self.cursor] = old[:, :, :, : self.cursor]
+        return new
+
+
+def open_batch(shape: KVShape, memories: Sequence[Memory], *, columns: int) -> KVBatch:
+    """Brings memories into one batch, with room for `columns` more columns.
+
+    Memories that still lie in one live batch, row by row, are taken over in place; nothing is copied then.
+
+    Args:
+        shape: What the model's keys and values look like.
+        memories: One per row; an empty memory is an empty row.
+        columns: Positions about to be added.
+    """
+    home = memories[0].segments[-1].home if memories[0].segments else None
+    if home is not None and home[0].holds(memories):
+        batch = home[0]
+    else:
+        longest = max(len(memory) for memory in memories)
+        batch = KVBatch(shape, len(memories), longest + columns)
+        batch.cursor = longest
+        for row, memory in enumerate(memories):
+            batch.place(row, memory)
+    batch.reserve(columns)
+    return batch
