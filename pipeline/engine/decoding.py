@@ -1,0 +1,86 @@
+"""Writing text: a batched decode loop from which finished rows leave.
+
+Shapes: B rows, D hidden size, V vocabulary, S steps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import torch
+from torch import Tensor
+
+from pipeline.config import DecodingConfig
+from pipeline.engine.model import LanguageModel
+from pipeline.engine.sampling import noise_stream, sample
+from pipeline.memory import KVBatch
+from pipeline.records import Finish
+
+KEEP = 0.75
+"""The cache is compacted when fewer than this share of its rows still write."""
+
+
+@dataclass(kw_only=True)
+class Written:
+    """The text of one row, as token ids."""
+
+    token_ids: list[int] = field(default_factory=list)
+    """Generated ids, the stop token included."""
+    finish: Finish = "length"
+    """stop: the model ended the text; length: the budget or the context did."""
+
+
+def decode(
+    lm: LanguageModel,
+    batch: KVBatch,
+    hidden_BD: Tensor,
+    *,
+    noise_keys: Sequence[tuple[str, str]],
+    config: DecodingConfig,
+) -> list[Written]:
+    """Writes text after what the batch holds.
+
+    Args:
+        lm: The model.
+        batch: Working memory; it is used up (grows, and may be compacted into another batch).
+        hidden_BD: Last hidden states after the final norm, from which the first tokens are drawn.
+        noise_keys: For each row (question id, role), which select its sampling noise.
+        config: Budget and sampling.
+
+    Returns:
+        What each row wrote, in the order of the rows.
+    """
+    written = [Written() for _ in noise_keys]
+    noise_SB = torch.stack([noise_stream(config.seed, *key, config.max_new_tokens) for key in noise_keys], dim=1)
+    noise_SB = noise_SB.to(lm.device)
+    positions_B = batch.next_positions()
+    budgets = [min(config.max_new_tokens, lm.context - p + 1) for p in positions_B.tolist()]
+    rows = list(range(batch.rows))  # which answer each row of the batch writes
+    for step in range(config.max_new_tokens):
+        # 1. One token a row; rows that have finished but not left yet write into the void.
+        logits_BV = lm.logits(hidden_BD)
+        ids_B = sample(logits_BV, noise_SB[step, rows], temperature=config.temperature, top_p=config.top_p)
+        alive = [_note(written[row], token, lm, budgets[row]) for row, token in zip(rows, ids_B.tolist(), strict=True)]
+        if not any(alive):
+            break
+        # 2. Finished rows leave once they are many enough to pay for the copy.
+        if sum(alive) < KEEP * len(alive):
+            kept = [i for i, live in enumerate(alive) if live]
+            batch, rows = batch.select(kept), [rows[i] for i in kept]
+            ids_B, positions_B = ids_B[kept], positions_B[kept]
+        # 3. The tokens become the next inputs.
+        batch.reserve(1)
+        hidden_BD = lm.forward(batch, lm.embed(ids_B[:, None]), positions_B[:, None])[:, -1]
+        positions_B = positions_B + 1
+    return written
+
+
+def _note(text: Written, token: int, lm: LanguageModel, budget: int) -> bool:
+    """Adds a token to a text that is still being written; returns whether it goes on."""
+    if text.finish == "stop" or len(text.token_ids) >= budget:
+        return False
+    text.token_ids.append(token)
+    if token in lm.stop_ids:
+        text.finish = "stop"
+    return text.finish != "stop" and len(text.token_ids) < budget

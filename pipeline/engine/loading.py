@@ -1,0 +1,153 @@
+"""Loading a model by name: the embedded one, a folder, or a Hub id.
+
+`check_model` finds the mistakes that can be found without loading anything; `load_model` does the work.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from pipeline.config import ModelConfig
+from pipeline.engine.embedded import embedded_model_dir, find_gguf
+from pipeline.engine.model import (
+    UNLIMITED,
+    LanguageModel,
+    attention_windows,
+    check_against_own_forward,
+    model_fingerprint,
+    probe,
+)
+
+log = logging.getLogger(__name__)
+
+WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
+"""File patterns that hold weights in a model folder."""
+
+
+def load_model(config: ModelConfig, *, device: str | None = None) -> LanguageModel:
+    """Loads a model and checks that the engine computes what it computes.
+
+    Args:
+        config: Which model, in which number format.
+        device: `cuda`, `cpu`, ...; by default a GPU where there is one.
+
+    Raises:
+        ValueError: The model can't be loaded, or its memory can't be handed over; one line that says why.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    source = str(embedded_model_dir()) if config.model == "embedded" else config.model
+    dtype = _dtype(config.dtype, chosen)
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=config.trust_remote_code)
+        causal_lm = AutoModelForCausalLM.from_pretrained(
+            source, dtype=dtype, device_map=chosen, trust_remote_code=config.trust_remote_code
+        )
+    except (OSError, ValueError, KeyError, RuntimeError) as error:
+        raise ValueError(f"--model {config.model!r} can't be loaded: {_first_line(error)}") from error
+    return wrap_model(causal_lm, tokenizer, name=config.model)
+
+
+def wrap_model(causal_lm: Any, tokenizer: Any, *, name: str = "model") -> LanguageModel:
+    """Makes the engine's view of a Hugging Face model that is already in memory.
+
+    Args:
+        causal_lm: A decoder with a language-model head.
+        tokenizer: Its tokenizer.
+        name: What messages call it.
+
+    Raises:
+        ValueError: Its working memory can't be handed over, or the engine does not compute what it computes.
+    """
+    causal_lm.eval()
+    if getattr(causal_lm.config, "attn_logit_softcapping", None):
+        causal_lm.set_attn_implementation("eager")  # the fused kernels can't cap attention scores
+    try:
+        shape, input_scale = probe(causal_lm)
+        lm = LanguageModel(
+            causal_lm=causal_lm,
+            tokenizer=tokenizer,
+            shape=shape,
+            fingerprint=model_fingerprint(causal_lm),
+            input_scale=1.0 if abs(input_scale - 1) < 1e-3 else input_scale,
+            windows=attention_windows(causal_lm.config),
+            stop_ids=_stop_ids(causal_lm, tokenizer),
+            context=getattr(causal_lm.config, "max_position_embeddings", None) or UNLIMITED,
+        )
+        check_against_own_forward(lm)
+    except ValueError as error:
+        raise ValueError(f"--model {name!r} can't hand over working memory: {error}") from error
+    return lm
+
+
+def check_model(config: ModelConfig) -> None:
+    """Finds what is wrong with `--model` without loading it.
+
+    Raises:
+        ValueError: The embedded model's package is missing, a folder has no model in it, or the Hub has no such model
+            or can't be asked; one line that says what to do.
+    """
+    if config.model == "embedded":
+        find_gguf()
+        return
+    folder = Path(config.model)
+    if folder.is_dir():
+        _check_folder(folder)
+    elif folder.is_absolute() or config.model.startswith(("./", "../", "~")) or config.model.count("/") > 1:
+        raise ValueError(
+            f"--model {config.model!r} is no folder; allowed: a folder, a Hub id such as Qwen/Qwen3-4B, embedded"
+        )
+    else:
+        _check_hub(config.model)
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"--model {str(folder)!r} has no config.json; a model folder holds config, weights and tokenizer"
+        )
+    if not any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
+        raise ValueError(f"--model {str(folder)!r} has no weights ({', '.join(WEIGHTS)})")
+    if not any(folder.glob("*token*")):
+        raise ValueError(f"--model {str(folder)!r} has no tokenizer files (tokenizer.json or tokenizer.model)")
+
+
+def _check_hub(model: str) -> None:
+    import huggingface_hub
+    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
+
+    try:
+        huggingface_hub.hf_hub_download(model, "config.json")
+    except GatedRepoError as error:
+        raise ValueError(f"--model {model!r} is gated: accept its terms on the Hub, then `hf auth login`") from error
+    except (RepositoryNotFoundError, HFValidationError) as error:
+        raise ValueError(f"--model {model!r} is neither a folder here nor a model on the Hub") from error
+    except (HfHubHTTPError, OSError) as error:
+        home = os.environ.get("HF_HOME", "~/.cache/huggingface")
+        raise ValueError(
+            f"--model {model!r} is not in the local cache ({home}) and the Hugging Face Hub can't be reached; "
+            "give a folder with the model, or --model embedded"
+        ) from error
+
+
+def _dtype(name: str, device: str) -> torch.dtype:
+    if name == "auto":
+        return torch.bfloat16 if device.startswith("cuda") else torch.float32
+    dtype: torch.dtype = getattr(torch, name)
+    return dtype
+
+
+def _stop_ids(causal_lm: Any, tokenizer: Any) -> frozenset[int]:
+    configured = causal_lm.generation_config.eos_token_id if causal_lm.generation_config else None
+    ids = configured if isinstance(configured, list) else [configured]
+    return frozenset(i for i in (*ids, getattr(tokenizer, "eos_token_id", None)) if i is not None)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0]

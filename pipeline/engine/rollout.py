@@ -1,0 +1,56 @@
+"""Prefill and latent thinking: how an agent's own positions get into its working memory.
+
+Shapes: B rows, T positions, D hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from pipeline.engine.alignment import Alignment
+from pipeline.engine.model import LanguageModel
+from pipeline.memory import KVBatch
+
+
+def prefill(lm: LanguageModel, batch: KVBatch, prompts: Sequence[Sequence[int]]) -> Tensor:
+    """Computes prompts on top of the rows' memory; positions continue after the inherited ones.
+
+    Args:
+        lm: The model.
+        batch: Working memory with room for the longest prompt.
+        prompts: Token ids, one non-empty prompt a row; shorter ones are padded on the left and the padding is masked.
+
+    Returns:
+        Hidden states of the prompts' last tokens after the final norm, [B, D].
+    """
+    longest = max(len(prompt) for prompt in prompts)
+    ids_BT = torch.zeros(len(prompts), longest, dtype=torch.int64)
+    offsets_BT = torch.full((len(prompts), longest), -1, dtype=torch.int64)
+    for row, prompt in enumerate(prompts):
+        ids_BT[row, longest - len(prompt) :] = torch.tensor(prompt)
+        offsets_BT[row, longest - len(prompt) :] = torch.arange(len(prompt))
+    offsets_BT = offsets_BT.to(lm.device)
+    positions_BT = torch.where(offsets_BT >= 0, offsets_BT + batch.next_positions()[:, None], -1)
+    return lm.forward(batch, lm.embed(ids_BT.to(lm.device)), positions_BT)[:, -1]
+
+
+def think(lm: LanguageModel, batch: KVBatch, hidden_BD: Tensor, alignment: Alignment, steps: int) -> Tensor:
+    """Takes latent steps: each feeds the aligned last hidden state back as the next input.
+
+    Args:
+        lm: The model.
+        batch: Working memory with room for `steps` columns; grows by them.
+        hidden_BD: Last hidden states after the final norm.
+        alignment: From hidden state to input embedding.
+        steps: Latent steps m; with 0 nothing happens.
+
+    Returns:
+        The last hidden states after the last step, [B, D].
+    """
+    positions_B = batch.next_positions()
+    for step in range(steps):
+        hidden_BD = lm.forward(batch, alignment(hidden_BD)[:, None], (positions_B + step)[:, None])[:, -1]
+    return hidden_BD

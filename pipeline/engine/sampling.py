@@ -1,0 +1,58 @@
+"""Choosing the next token, reproducibly.
+
+The noise of a draw is a pure function of (seed, question, agent, step): neither the batch, nor the other questions in
+it, nor a retry on another machine changes it. One uniform number a step is all that is needed, because the token is
+drawn by inverting the cumulative distribution of the nucleus.
+
+Shapes: B rows, V vocabulary, K candidates.
+"""
+
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import torch
+from torch import Tensor
+
+CANDIDATES = 256
+"""Candidates looked at first; rows whose nucleus is larger get the whole vocabulary."""
+
+
+def noise_stream(seed: int, question_id: str, role: str, steps: int) -> Tensor:
+    """The uniform numbers in [0, 1) of one agent's turn on one question, float64, one a step."""
+    key = hashlib.blake2b(f"{seed}\x1f{question_id}\x1f{role}".encode(), digest_size=16).digest()
+    generator = np.random.Generator(np.random.Philox(key=int.from_bytes(key, "little")))
+    return torch.from_numpy(generator.random(steps))
+
+
+def sample(logits_BV: Tensor, uniform_B: Tensor, *, temperature: float, top_p: float) -> Tensor:
+    """Draws one token a row from the nucleus of probability `top_p` at `temperature`; greedy at temperature 0.
+
+    Args:
+        logits_BV: Logits in any float format.
+        uniform_B: The rows' noise in [0, 1), on the logits' device.
+        temperature: Divides the logits; 0 takes the largest.
+        top_p: The smallest set of most likely tokens with at least this probability is drawn from.
+
+    Returns:
+        Token ids, int64, [B].
+    """
+    if temperature == 0:
+        return logits_BV.argmax(dim=-1)
+    scaled_BV = logits_BV.float() / temperature
+    total_B1 = scaled_BV.logsumexp(dim=-1, keepdim=True)
+    best_BK, ids_BK = scaled_BV.topk(min(CANDIDATES, scaled_BV.shape[1]), dim=-1)
+    mass_BK = (best_BK - total_B1).double().exp().cumsum(dim=-1)
+    if best_BK.shape[1] < scaled_BV.shape[1] and bool((mass_BK[:, -1] < top_p).any()):
+        best_BK, ids_BK = scaled_BV.sort(dim=-1, descending=True)
+        mass_BK = (best_BK - total_B1).double().exp().cumsum(dim=-1)
+    return _invert(mass_BK, ids_BK, uniform_B, top_p)
+
+
+def _invert(mass_BK: Tensor, ids_BK: Tensor, uniform_B: Tensor, top_p: float) -> Tensor:
+    """The token whose share of the nucleus's cumulative mass holds the uniform number."""
+    last_B1 = (mass_BK < top_p).sum(dim=-1, keepdim=True).clamp_max(mass_BK.shape[1] - 1)
+    target_B1 = uniform_B.unsqueeze(1) * mass_BK.gather(1, last_B1)
+    choice_B1 = (mass_BK <= target_B1).sum(dim=-1, keepdim=True).minimum(last_B1)
+    return ids_BK.gather(1, choice_B1).squeeze(1)
