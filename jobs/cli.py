@@ -1,0 +1,76 @@
+"""Command lines made from the config's own fields: defaults < `--config` YAML < flags."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import ArgumentParser
+
+from pipeline.config import RunConfig, flag, settings
+
+BAD_INPUT = 2
+"""Exit code of a command that was asked for something impossible."""
+
+
+def config_parser(prog: str, description: str) -> ArgumentParser:
+    """A parser with a flag for every setting, `--config` and `--print_config`."""
+    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="YAML file with settings; flags after it win")
+    for s in settings():
+        parser.add_argument(flag(s.name), type=s.type, default=s.default, help=s.help)
+    return parser
+
+
+def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> dict[str, Any]:
+    """Parses a command line.
+
+    Raises:
+        ValueError: A flag or a value is wrong; one line.
+    """
+    try:
+        values: dict[str, Any] = parser.parse_args(argv).as_dict()
+    except argparse.ArgumentError as error:
+        raise ValueError(_readable(str(error))) from error
+    values.pop("config", None)
+    return values
+
+
+def config_of(values: dict[str, Any]) -> RunConfig:
+    """The run's settings among parsed values."""
+    names = {s.name for s in settings()}
+    return RunConfig.from_flat({name: value for name, value in values.items() if name in names})
+
+
+def given_settings(argv: Sequence[str]) -> set[str]:
+    """Names of the settings that a command line sets by flag."""
+    flags = {flag(s.name): s.name for s in settings()}
+    return {flags[name] for name in (arg.split("=", 1)[0] for arg in argv) if name in flags}
+
+
+def complain(prog: str, error: Exception) -> int:
+    """Says in one line on stderr what is wrong; returns the exit code."""
+    sys.stderr.write(f"{prog}: error: {' '.join(str(error).split())}\n")
+    return BAD_INPUT
+
+
+def existing_run_dir(path: Path) -> Path:
+    """The folder, if it holds a finished run.
+
+    Raises:
+        ValueError: It does not.
+    """
+    if not (path / "metrics.json").is_file():
+        raise ValueError(f"{str(path)!r} holds no finished run (no metrics.json)")
+    return path
+
+
+def _readable(message: str) -> str:
+    """The parser's own words, with flags named as the user writes them."""
+    text = " ".join(message.replace("typing.", "").split())
+    for s in settings():
+        text = text.replace(f'Parser key "{s.name}":', f"{flag(s.name)}:")
+    return text

@@ -1,0 +1,63 @@
+"""Joining a Ray cluster: the one named, the one of the surrounding job, or a new local one."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import ray
+import ray.data
+
+JOB_MARK = "RAY_JOB_CONFIG_JSON_ENV_VAR"
+"""Set by Ray for the entrypoint of a submitted job."""
+
+
+def inside_job() -> bool:
+    """Whether this process is the entrypoint of `ray job submit`."""
+    return JOB_MARK in os.environ
+
+
+def base_dir() -> Path:
+    """Where relative outputs go: the current folder, or in a submitted job (whose folder is thrown away) the home."""
+    return Path.home() / "latentmas-ray" if inside_job() else Path.cwd()
+
+
+@contextmanager
+def connected(address: str | None) -> Iterator[None]:
+    """Joins a cluster for the time of a run.
+
+    Args:
+        address: A cluster's address; without one, $RAY_ADDRESS (set inside a job), else a new local cluster.
+
+    Raises:
+        ValueError: The cluster does not answer.
+    """
+    _quiet()
+    target = address or os.environ.get("RAY_ADDRESS") or "local"
+    local = target == "local"
+    try:
+        ray.init(
+            address=target,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            **({"include_dashboard": False} if local else {}),
+        )
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise ValueError(f"--address {target!r} does not answer: {str(error).splitlines()[0]}") from error
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _quiet() -> None:
+    """Leaves the terminal to our own progress: Ray Data draws no bars and says only what went wrong."""
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming default; unset, Ray warns
+    context = ray.data.DataContext.get_current()
+    context.enable_progress_bars = False
+    context.print_on_execution_start = False
+    for noisy in ("ray", "ray.data"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)

@@ -1,0 +1,158 @@
+"""The run folder: every finished question is on disk before the next one is asked for.
+
+config.yaml          the settings; `--config` reads it again
+run.json             the run's id in the tracker
+parts/*.parquet      rows as they finish, one file a batch (only while the run goes on)
+predictions.parquet  all rows, in the order of the questions; the columns are the fields of `records.Prediction`
+metrics.json         what the run reports (`reports.summary.RunMetrics`)
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, Self
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from pipeline.config import RunConfig, flag
+from pipeline.records import Prediction
+
+_USAGE = pa.struct([("output_tokens", pa.int64()), ("latent_steps", pa.int64()), ("prefill_tokens", pa.int64())])
+_TURN = pa.struct(
+    [
+        ("role", pa.string()),
+        ("text", pa.string()),
+        ("finish", pa.string()),
+        ("usage", _USAGE),
+        ("seconds", pa.float64()),
+        ("handover_bytes", pa.int64()),
+        ("handover_seconds", pa.float64()),
+    ]
+)
+_TYPES: dict[str, pa.DataType] = {
+    "str": pa.string(),
+    "Kind": pa.string(),
+    "int": pa.int64(),
+    "float": pa.float64(),
+    "bool": pa.bool_(),
+    "bool | None": pa.bool_(),
+    "tuple[Turn, ...]": pa.list_(_TURN),
+}
+SCHEMA = pa.schema([(f.name, _TYPES[str(f.type)]) for f in fields(Prediction)])
+"""Columns of `predictions.parquet`, derived from the record; each field's documentation stands there."""
+
+FREE_TO_CHANGE = frozenset({"replicas", "batch_size", "address", "tracking_uri", "experiment", "data_dir"})
+"""Settings that a resumed run may change, because they change no answer."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """One run's files."""
+
+    path: Path
+    """The folder, absolute."""
+
+    @classmethod
+    def create(cls, path: Path, config: RunConfig) -> Self:
+        """Makes a new run folder.
+
+        Raises:
+            ValueError: There is something at that path already, or it can't be made.
+        """
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ValueError(f"--out {str(path)!r} exists; choose another folder, or go on with it: --resume {path}")
+        try:
+            (path / "parts").mkdir(parents=True, exist_ok=True)
+            (path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+        except OSError as error:
+            raise ValueError(f"--out {str(path)!r} can't be written: {error.strerror}") from error
+        return cls(path.resolve())
+
+    @classmethod
+    def open(cls, path: Path) -> Self:
+        """Opens a run folder that exists.
+
+        Raises:
+            ValueError: It is no run folder.
+        """
+        if not (path / "config.yaml").is_file():
+            raise ValueError(f"--resume {str(path)!r} is no run folder (it has no config.yaml)")
+        return cls(path.resolve())
+
+    @property
+    def config(self) -> RunConfig:
+        """The settings that the run was started with."""
+        return RunConfig.from_yaml(self.path / "config.yaml")
+
+    def check_same(self, config: RunConfig) -> None:
+        """Refuses to go on with settings that would give other answers.
+
+        Raises:
+            ValueError: A setting differs; the message names the first one.
+        """
+        before, now = self.config.flat(), config.flat()
+        for name in before:
+            if name not in FREE_TO_CHANGE and before[name] != now[name]:
+                raise ValueError(
+                    f"{flag(name)} was {before[name]!r} and is now {now[name]!r}; a resumed run keeps its settings "
+                    f"(leave the flag out, or start a new run)"
+                )
+
+    def append(self, predictions: Sequence[Prediction]) -> None:
+        """Puts finished rows on disk."""
+        parts = self.path / "parts"
+        parts.mkdir(exist_ok=True)
+        name = f"{predictions[0].attempt:03}-{len(list(parts.glob('*.parquet'))):06}.parquet"
+        _write(parts / name, predictions)
+
+    def read(self) -> list[Prediction]:
+        """All rows that are on disk, each question once; those answered without a fault win."""
+        files = [self.path / "predictions.parquet", *sorted((self.path / "parts").glob("*.parquet"))]
+        rows: dict[str, Prediction] = {}
+        for file in files:
+            if file.is_file():
+                for values in pq.read_table(file).to_pylist():
+                    row = Prediction.from_dict(values)
+                    if row.question_id not in rows or not row.error:
+                        rows[row.question_id] = row
+        return list(rows.values())
+
+    def consolidate(self, order: Sequence[str]) -> list[Prediction]:
+        """Gathers the parts into `predictions.parquet` and returns the rows, in the order of the question ids given."""
+        rank = {question_id: index for index, question_id in enumerate(order)}
+        rows = sorted(self.read(), key=lambda row: rank.get(row.question_id, len(rank)))
+        _write(self.path / "predictions.parquet", rows)
+        for part in (self.path / "parts").glob("*.parquet"):
+            part.unlink()
+        if (self.path / "parts").is_dir():
+            (self.path / "parts").rmdir()
+        return rows
+
+    def write_json(self, name: str, values: dict[str, Any]) -> None:
+        """Writes a small file whole or not at all."""
+        _replace(self.path / name, (json.dumps(values, indent=2) + "\n").encode())
+
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Reads what `write_json` wrote; empty if it never did."""
+        file = self.path / name
+        values: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        return values
+
+
+def _write(path: Path, rows: Sequence[Prediction]) -> None:
+    table = pa.Table.from_pylist([json.loads(row.to_json()) for row in rows], schema=SCHEMA)
+    sink = pa.BufferOutputStream()
+    pq.write_table(table, sink, compression="zstd")
+    _replace(path, sink.getvalue().to_pybytes())
+
+
+def _replace(path: Path, content: bytes) -> None:
+    """Writes beside the target and renames, so that nobody ever reads half a file."""
+    work = path.with_name(f".{path.name}.{os.getpid()}")
+    work.write_bytes(content)
+    work.replace(path)
