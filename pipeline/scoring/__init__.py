@@ -1,0 +1,9 @@
+"""Scoring: from the text of an answer to a `Score`; pure, without a model, without Ray and without torch.
+
+Bad model output is a score with a reason, never an exception.
+"""
+
+from pipeline.scoring.extract import boxed, last_letter, last_number
+from pipeline.scoring.grade import SCORABLE_KINDS, grade
+
+__all__ = ["SCORABLE_KINDS", "boxed", "grade", "last_letter", "last_number"]

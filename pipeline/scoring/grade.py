@@ -1,0 +1,91 @@
+r"""Grades one answer: strictly by what is boxed last, leniently by the last number or letter if nothing is boxed."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from pipeline.records import Kind, Question, Score
+from pipeline.scoring.choices import label_of
+from pipeline.scoring.expressions import equal_expressions
+from pipeline.scoring.extract import boxed, last_letter, last_number
+from pipeline.scoring.values import plain_values
+
+SCORABLE_KINDS: tuple[Kind, ...] = ("number", "choice")
+"""The kinds of question that `grade` can score."""
+
+
+def grade(question: Question, text: str, *, truncated: bool) -> Score:
+    r"""Grades the last agent's text.
+
+    Numbers and expressions are compared by value, choices by label. The time is bounded for any text, in any thread.
+
+    Args:
+        question: The question, of a kind in `SCORABLE_KINDS`.
+        text: What the last agent wrote, any string.
+        truncated: Whether the text ended at the token budget.
+
+    Returns:
+        The score. Its reason is about the strict answer: `correct`; `wrong`; `not_an_option` if what is boxed names
+        none of the row's options; if nothing is boxed `truncated` or `no_answer`.
+
+    Raises:
+        ValueError: If the question is of another kind.
+    """
+    if question.kind not in SCORABLE_KINDS:
+        raise ValueError(
+            f"question {question.id}: {question.kind} questions can't be scored by this version, "
+            f"only {' and '.join(SCORABLE_KINDS)}; choose another --task"
+        )
+    content = boxed(text)
+    if content is not None:
+        return _grade_boxed(question, content)
+    guess = (last_letter(text, question.labels) if question.kind == "choice" else last_number(text)) or ""
+    return Score(
+        correct=False,
+        correct_lenient=bool(guess) and _is_right(question, guess),
+        prediction="",
+        prediction_lenient=guess,
+        reason="truncated" if truncated else "no_answer",
+    )
+
+
+def _grade_boxed(question: Question, content: str) -> Score:
+    label = label_of(content, question.labels) if question.kind == "choice" else None
+    prediction = label or content
+    right = _is_right(question, prediction)
+    off_list = question.kind == "choice" and label not in question.labels
+    return Score(
+        correct=right,
+        correct_lenient=right,
+        prediction=prediction,
+        prediction_lenient=prediction,
+        reason="correct" if right else "not_an_option" if off_list else "wrong",
+    )
+
+
+def _is_right(question: Question, prediction: str) -> bool:
+    return prediction == question.gold if question.kind == "choice" else same_value(question.gold, prediction)
+
+
+def same_value(gold: str, answer: str) -> bool:
+    """Whether two written numbers or expressions have the same value.
+
+    Args:
+        gold: The right answer.
+        answer: Any string.
+
+    Returns:
+        True if a plain reading of both is equal, or else if math-verify finds the expressions equal.
+    """
+    golds, answers = plain_values(gold), plain_values(answer)
+    if set(golds) & set(answers):
+        return True
+    # Two plain numbers that differ, differ; only a gold like 1/3 may still be met by a rounded decimal (0.333333).
+    if golds and answers and all(_is_decimal(value) for value in golds):
+        return False
+    return equal_expressions(gold, answer)
+
+
+def _is_decimal(value: Fraction) -> bool:
+    """Whether finitely many decimals write the value: its denominator has no prime factor but 2 and 5."""
+    return pow(10, value.denominator.bit_length(), value.denominator) == 0

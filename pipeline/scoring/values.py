@@ -1,0 +1,119 @@
+r"""The value of a plainly written number: exact, bounded in time, without a parser.
+
+Most answers are of this kind: "2,125", "$18.00", "-\frac{1}{2}", "18\%", "x = 18", "18 \text{ dollars}". What is more
+than that (a product, a root) is `expressions`' business; what is less (two numbers, words) has no value.
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+from fractions import Fraction
+
+# Longer texts are no plain number, and a larger exponent no answer: both bounds keep the arithmetic small.
+_MAX_CHARS, _MAX_EXPONENT = 300, 400
+
+_REWRITES = tuple(
+    (re.compile(pattern), replacement)
+    for pattern, replacement in (
+        (r"[\u2212\u2013]", "-"),
+        (r"\{,\}", ","),
+        (r"\\[!]|\\(?:left|right|displaystyle)(?![A-Za-z])", ""),
+        (r"\\[,;: ]|[~\u00a0\u202f\u2009\n\t]", " "),
+        (r"\\?[$\u20ac\u00a3]|\*\*|\\[()\[\]]", ""),
+        (r"\\%", "%"),
+        (r"\^\s*\{?\s*\\circ\s*\}?|\u00b0", " degrees "),
+        (r"\\[dt]frac(?![A-Za-z])", r"\\frac"),
+        (r"\\frac\s*([0-9])\s*([0-9])(?![0-9])", r"\\frac{\1}{\2}"),
+        (r"\\approx(?![A-Za-z])|\u2248", "="),
+    )
+)
+_TEXT = re.compile(r"\\(?:text[a-z]{0,2}|math[a-z]{2}|mbox|boldsymbol|operatorname)\s*\{([^{}]*)\}")
+_UNIT_FRACTION = re.compile(r"\\frac\s*\{\s*([A-Za-z]+)\s*\}\s*\{\s*([A-Za-z]+)\s*\}")
+_LAST_SIDE = re.compile(r"(?<![<>!=])=(?!=)")
+_WRAPPERS = (("(", ")"), ("{", "}"), ("[", "]"))
+
+_WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,3}(?: [0-9]{3})+(?![0-9])|[0-9]+)"
+_DECIMAL = rf"(?:{_WHOLE}(?:\.[0-9]*)?|\.[0-9]+)"
+_PLAIN = re.compile(
+    r"(?:[A-Za-z][A-Za-z ]*:|USD|EUR|GBP|Rs\.?|about|approximately)?\s*(?P<sign>[-+]?)\s*(?:"
+    rf"(?:(?P<whole>[0-9]+)\s*)?\\frac\s*\{{\s*(?P<minus>-?)\s*(?P<a>{_DECIMAL})\s*\}}\s*\{{\s*(?P<b>{_DECIMAL})\s*\}}"
+    rf"|(?:(?P<mixed>[0-9]+) )?(?P<c>{_DECIMAL})\s?/\s?(?P<d>{_DECIMAL})"
+    rf"|(?P<number>{_DECIMAL})(?:[eE](?P<exponent>[-+]?[0-9]{{1,9}})(?![0-9]))?"
+    r")\s*(?P<percent>%?)(?P<unit>.*)"
+)
+
+_UNIT = re.compile(r"[A-Za-z\u00b2\u00b3\s./()'-]*")
+_UNIT_POWER = re.compile(r"(?<=[A-Za-z])\s*\^\s*\{?\s*-?[123]\s*\}?")
+_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+# A single letter is a variable unless it is one of these units; the words change the value and are no unit.
+_LETTER_UNITS = frozenset("mgshLlJNWVKCF")
+_NO_UNIT = frozenset({"and", "or", "to", "half", "plus", "minus", "times", "over", "squared", "cubed", "pi"})
+
+
+def simplify_notation(text: str) -> str:
+    """Removes what does not change an answer's value: currency, spacing, text wrappers, all but the last side of `=`.
+
+    Args:
+        text: The content of a box, of bounded length.
+
+    Returns:
+        The rest, ready to be read as a number or as an expression.
+    """
+    for pattern, replacement in _REWRITES:
+        text = pattern.sub(replacement, text)
+    for _ in range(3):  # wrappers around wrappers: \textbf{\text{18}}
+        text = _TEXT.sub(r" \1 ", text)
+    text = _UNIT_FRACTION.sub(r" \1/\2 ", text)
+    text = _LAST_SIDE.split(text)[-1].strip().rstrip(".,;").strip()
+    for opening, closing in _WRAPPERS:
+        if text.startswith(opening) and text.endswith(closing) and not set(text[1:-1]) & {opening, closing}:
+            text = text[1:-1].strip()
+    return text
+
+
+def plain_values(text: str) -> tuple[Fraction, ...]:
+    """The exact value of a plainly written number, whatever unit follows it.
+
+    Args:
+        text: Any string.
+
+    Returns:
+        The value; for a percentage both readings (18 % is 18 and 0.18); nothing if the text is no plain number.
+    """
+    if len(text) > _MAX_CHARS:
+        return ()
+    match = _PLAIN.fullmatch(simplify_notation(text))
+    scale = _unit_scale(match["unit"]) if match else None
+    size = _size(match) if match else None
+    if match is None or scale is None or size is None:
+        return ()
+    value = -size * scale if match["sign"] == "-" else size * scale
+    is_percent = match["percent"] or match["unit"].split()[:1] == ["percent"]
+    return (value, value / 100) if is_percent else (value,)
+
+
+def _size(match: re.Match[str]) -> Fraction | None:
+    if match["number"]:
+        exponent = int(match["exponent"] or 0)
+        return _fraction(match["number"]) * Fraction(10) ** exponent if abs(exponent) <= _MAX_EXPONENT else None
+    above, below = _fraction(match["a"] or match["c"]), _fraction(match["b"] or match["d"])
+    if below == 0:
+        return None
+    part = -above / below if match["minus"] else above / below
+    return int(match["whole"] or match["mixed"] or 0) + part
+
+
+def _fraction(digits: str) -> Fraction:
+    return Fraction(Decimal(digits.replace(",", "").replace(" ", "")))
+
+
+def _unit_scale(unit: str) -> int | None:
+    """What the words after a number multiply it by, or None if they are no unit."""
+    unit = _UNIT_POWER.sub("", unit)
+    words = re.findall("[A-Za-z]+", unit)
+    if not _UNIT.fullmatch(unit) or _NO_UNIT.intersection(words):
+        return None
+    if words and len(words[0]) == 1 and words[0] not in _LETTER_UNITS:
+        return None
+    return _SCALES.get(words[0], 1) if words else 1

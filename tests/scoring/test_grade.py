@@ -1,0 +1,189 @@
+r"""Grading: by value, not by spelling; bounded in time; a reason for every wrong answer."""
+
+import threading
+import time
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.records import Kind, Question
+from pipeline.scoring import SCORABLE_KINDS, grade
+from pipeline.scoring.expressions import equal_expressions
+from pipeline.scoring.grade import same_value
+
+HOSTILE = st.text(alphabet="\\boxedfracsqrt{}()[]*$-+=.,/%^0123456789AB \n", max_size=80)
+
+
+def question(gold: str, kind: Kind = "number", labels: str = "") -> Question:
+    return Question(id="q", text="?", kind=kind, gold=gold, labels=tuple(labels))
+
+
+NUMBER = question("18")
+CHOICE = question("B", "choice", "ABCD")
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("2125", "2,125"),
+        ("70000", "70,000"),
+        ("70000", r"70{,}000"),
+        ("70000", "70 000"),
+        ("18", "18.00"),
+        ("18", "18."),
+        ("25", "025"),
+        ("0.5", r"\frac{1}{2}"),
+        ("0.5", r"\frac12"),
+        ("0.5", "1/2"),
+        ("-0.5", r"-\dfrac{1}{2}"),
+        ("2.5", r"2\frac{1}{2}"),
+        ("2.5", "2 1/2"),
+        ("-10", "\u221210"),
+        ("1000", "1e3"),
+        ("18", "18 dollars"),
+        ("18", r"\$18"),
+        ("18", "$18$"),
+        ("18", r"\text{18}"),
+        ("18", r"\textbf{18}"),
+        ("18", r"18\%"),
+        ("0.18", r"18\%"),
+        ("18", "x = 18"),
+        ("18", r"\text{Answer: }18"),
+        ("18", r"18\text{ cm}^2"),
+        ("18", r"18\,\frac{\text{km}}{\text{h}}"),
+        ("18", "18 m/s"),
+        ("18", r"18^\circ"),
+        ("18000000", "18 million"),
+        ("1,200", "1200"),
+    ],
+)
+def test_a_plain_number_counts_by_value(gold: str, answer: str) -> None:
+    assert same_value(gold, answer)
+    assert grade(question(gold), rf"\boxed{{{answer}}}", truncated=False).correct
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
+        ("18", r"2\sqrt{81}"),
+        ("18", r"3 \times 6"),
+        ("18", "2(4+5)"),
+        ("1024", "2^10"),
+        ("1500", r"1.5 \times 10^3"),
+        ("4000", r"2 \cdot 2,000"),
+        ("1/3", "0.333333"),
+        ("3.14159265", r"\pi"),
+        (r"2\sqrt{2}", r"\sqrt{8}"),
+    ],
+)
+def test_an_expression_counts_by_value(gold: str, answer: str) -> None:
+    assert same_value(gold, answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "", "19", "-18", "18 or 20", "18, 20", "18 and a half", "18x", "18!", "18:30", "eighteen", "18 million",
+        "x > 18", r"x \neq 18", r"\pm 18", r"\frac{18}{0}", r"18\pi", r"\sqrt{-18}", r"\{18\}", r"\infty", "nan",
+        "1.8.0",
+    ],
+)  # fmt: skip
+def test_another_value_or_several_are_wrong(answer: str) -> None:
+    assert not same_value("18", answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "9^{9^{9}}", "9^9^9", "9**9**9**9", "((2^{99})^{99})^{99}", "1e999999999", "1e" + "9" * 200, "9" * 1_000_000,
+        "(" * 500_000, r"\sqrt{" * 9 + "2" + "}" * 9, "(" * 30 + "1" + ")" * 30, "99999999!", r"\sum_{n=1}^{10^{9}} n",
+        r"(a+b+c)^{300}", "{" * 20 + "18" + "}" * 20, r"\frac{1}{" * 200_000, "-" * 1_000_000, "a" * 1_000_000,
+    ],
+    ids=lambda answer: answer[:20],
+)  # fmt: skip
+def test_no_answer_takes_long(answer: str) -> None:
+    same_value("1", r"\sqrt{1}")  # the library's import is not what is timed
+    started = time.perf_counter()
+    grade(NUMBER, rf"\boxed{{{answer}}}", truncated=False)
+    same_value("18", answer)
+    assert time.perf_counter() - started < 5
+
+
+def test_grading_works_in_a_thread() -> None:
+    found: list[bool] = []
+    thread = threading.Thread(target=lambda: found.append(equal_expressions("18", r"2\sqrt{81}")))
+    thread.start()
+    thread.join()
+    assert found == [True]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "B", "(B)", r"\text{B}", "b.", "b", "B. 12 mg", "B) 12 mg", r"\textbf{(B)}", "B)", "Option B", "$B$", "[B]",
+        "Answer: B", "The answer is B.", r"\mathrm{B}", r"\text{(B) 12 mg}", "B: water", "B. A dog", "**B**",
+    ],
+)  # fmt: skip
+def test_a_label_counts_however_it_is_dressed(answer: str) -> None:
+    score = grade(CHOICE, rf"\boxed{{{answer}}}", truncated=False)
+    assert (score.correct, score.prediction, score.reason) == (True, "B", "correct")
+
+
+@pytest.mark.parametrize(
+    ("answer", "reason"),
+    [
+        ("C", "wrong"), ("A. B", "not_an_option"), ("A and B", "not_an_option"), ("A, B", "not_an_option"),
+        ("E", "not_an_option"), ("2", "not_an_option"), ("Bees", "not_an_option"), ("A dog", "not_an_option"),
+    ],
+)  # fmt: skip
+def test_another_label_is_wrong_and_none_or_several_are_no_option(answer: str, reason: str) -> None:
+    score = grade(CHOICE, rf"\boxed{{{answer}}}", truncated=False)
+    assert (score.correct, score.correct_lenient, score.reason) == (False, False, reason)
+
+
+def test_options_beyond_the_rows_own_are_no_option() -> None:
+    assert grade(question("B", "choice", "ABC"), r"\boxed{D}", truncated=False).reason == "not_an_option"
+
+
+@pytest.mark.parametrize(("truncated", "reason"), [(False, "no_answer"), (True, "truncated")])
+def test_without_a_box_only_the_lenient_reading_can_be_right(truncated: bool, reason: str) -> None:
+    score = grade(NUMBER, "So it is 18.", truncated=truncated)
+    assert (score.correct, score.correct_lenient, score.prediction_lenient) == (False, True, "18")
+    assert (score.prediction, score.reason) == ("", reason)
+    score = grade(CHOICE, "So it is (B).", truncated=truncated)
+    assert (score.correct, score.correct_lenient, score.prediction_lenient) == (False, True, "B")
+
+
+def test_a_box_counts_for_both_readings_and_before_any_cut() -> None:
+    score = grade(NUMBER, r"\boxed{18} dollars, out of 20, which", truncated=True)
+    assert (score.correct, score.correct_lenient, score.reason) == (True, True, "correct")
+    score = grade(NUMBER, r"\boxed{17}, or rather 18", truncated=False)
+    assert (score.correct, score.correct_lenient, score.prediction_lenient) == (False, False, "17")
+
+
+def test_nothing_said_is_no_answer() -> None:
+    score = grade(NUMBER, "", truncated=False)
+    assert (score.correct_lenient, score.prediction_lenient, score.reason) == (False, "", "no_answer")
+
+
+def test_code_questions_are_refused() -> None:
+    assert "code" not in SCORABLE_KINDS
+    with pytest.raises(ValueError, match="code questions can't be scored by this version"):
+        grade(question("def f(): ...", "code"), r"\boxed{18}", truncated=False)
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.one_of(st.text(), HOSTILE, HOSTILE.map(lambda inner: rf"\boxed{{{inner}}}")), st.booleans())
+def test_any_text_gives_a_score(text: str, truncated: bool) -> None:
+    for asked in (NUMBER, CHOICE):
+        score = grade(asked, text, truncated=truncated)
+        assert score.correct <= score.correct_lenient
+        assert (score.reason == "correct") == score.correct
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(-(10**12), 10**12), st.sampled_from(["{:,}", "{}.00", r"\text{{{} dollars}}", "x = {}", r"\${:,}"]))
+def test_every_whole_number_equals_itself_however_it_is_written(number: int, form: str) -> None:
+    assert same_value(str(number), form.format(number))
+    assert not same_value(str(number + 1), form.format(number))
