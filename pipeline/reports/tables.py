@@ -1,0 +1,73 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.table import Table
+
+LABELS = {"single": "Single", "text_mas": "TextMAS", "latent_mas": "LatentMAS"}
+
+
+def run_table(metrics: Mapping[str, Any]) -> Table:
+    """One run's totals, a line each."""
+    table = Table(title=f"{LABELS.get(metrics['method'], metrics['method'])} on {metrics['task']}", show_header=False)
+    table.add_column(style="bold")
+    table.add_column(justify="right")
+    for label, text in _lines(metrics):
+        table.add_row(label, text)
+    return table
+
+
+def comparison_table(runs: Sequence[Mapping[str, Any]]) -> Table:
+    """Several runs side by side, a run a row, in the order given."""
+    table = Table(title="Comparison")
+    for name in ("method", "task", "model", "n"):
+        table.add_column(name, justify="right" if name == "n" else "left")
+    for name in (
+        "accuracy % [95 %]",
+        "lenient %",
+        "tokens/question",
+        "latent steps/question",
+        "seconds",
+        "no answer %",
+    ):
+        table.add_column(name, justify="right")
+    for run in runs:
+        count = run["num_questions"]
+        table.add_row(
+            LABELS.get(run["method"], run["method"]),
+            run["task"],
+            run["model"],
+            str(count),
+            _accuracy(run),
+            f"{100 * run['accuracy_lenient']:.1f}",
+            f"{run['output_tokens_per_question']:.1f}",
+            f"{run['latent_steps'] / max(count, 1):.1f}",
+            f"{run['seconds']:.1f}",
+            f"{100 * run['no_answer_rate']:.1f}",
+        )
+    return table
+
+
+def _accuracy(run: Mapping[str, Any]) -> str:
+    low, high = 100 * run["accuracy_low"], 100 * run["accuracy_high"]
+    return f"{100 * run['accuracy']:.1f} [{low:.1f}, {high:.1f}]"
+
+
+def _lines(m: Mapping[str, Any]) -> list[tuple[str, str]]:
+    agents = ", ".join(f"{role} {seconds:.1f}" for role, seconds in m["seconds_per_agent"].items())
+    return [
+        ("accuracy % [95 % interval]", _accuracy(m)),
+        ("lenient accuracy %", f"{100 * m['accuracy_lenient']:.1f}"),
+        ("questions (unscored)", f"{m['num_questions']} ({m['num_unscored']})"),
+        ("output tokens (per question)", f"{m['output_tokens']} ({m['output_tokens_per_question']:.1f})"),
+        ("latent steps", str(m["latent_steps"])),
+        ("prefill tokens", str(m["prefill_tokens"])),
+        ("seconds (tokens/s)", f"{m['seconds']:.1f} ({m['tokens_per_second']:.1f})"),
+        ("seconds per agent", agents),
+        ("load, scoring seconds", f"{m['load_seconds']:.1f}, {m['scoring_seconds']:.2f}"),
+        ("memory handed over MB", f"{m['handover_bytes'] / 1e6:.1f}"),
+        ("truncated, no answer %", f"{100 * m['truncated_rate']:.1f}, {100 * m['no_answer_rate']:.1f}"),
+    ]
