@@ -1,56 +1,13 @@
-"""Shared fixtures: tiny random models with a real tokenizer, small enough to compute by hand."""
+"""Shared fixtures."""
 
 from __future__ import annotations
 
-import string
+from pathlib import Path
 
 import pytest
-import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen3Config
 
-from pipeline.engine import LanguageModel, wrap_model
-
-CHAT_TEMPLATE = (
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
-    "{% if add_generation_prompt %}<|im_start|>assistant\n{% if enable_thinking is defined and not enable_thinking %}"
-    "<think></think>{% endif %}{% endif %}"
-)
-SPECIAL = ("<unk>", "<|im_start|>", "<|im_end|>")
-SIZES = {
-    "hidden_size": 32,
-    "intermediate_size": 64,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "num_key_value_heads": 2,
-    "head_dim": 8,
-    "max_position_embeddings": 4096,
-    "tie_word_embeddings": False,
-    "initializer_range": 0.12,  # larger than usual, so that random models have opinions and greedy decoding does not tie
-}
-FAMILIES = {"llama": LlamaConfig, "qwen3": Qwen3Config}
-
-
-def character_tokenizer() -> PreTrainedTokenizerFast:
-    """One token a character: any prompt can be written, and text lengths are token counts."""
-    alphabet = [*SPECIAL, *sorted(set(string.printable))]
-    tokenizer = Tokenizer(models.WordLevel({token: i for i, token in enumerate(alphabet)}, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
-    tokenizer.decoder = decoders.Fuse()
-    fast = PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>", eos_token="<|im_end|>")
-    fast.add_special_tokens({"additional_special_tokens": ["<|im_start|>"]})
-    fast.chat_template = CHAT_TEMPLATE
-    return fast
-
-
-def tiny_model(family: str, *, seed: int = 0, **overrides: object) -> LanguageModel:
-    tokenizer = character_tokenizer()
-    torch.manual_seed(seed)
-    config = FAMILIES[family](
-        vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, pad_token_id=0, **{**SIZES, **overrides}
-    )
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    return wrap_model(model, tokenizer, name=f"tiny {family}")
+from pipeline.engine import LanguageModel
+from tiny import FAMILIES, save_tiny_model, tiny_model
 
 
 @pytest.fixture(scope="session", params=sorted(FAMILIES))
@@ -61,3 +18,9 @@ def lm(request: pytest.FixtureRequest) -> LanguageModel:
 @pytest.fixture(scope="session")
 def llama() -> LanguageModel:
     return tiny_model("llama")
+
+
+@pytest.fixture(scope="session")
+def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Llama as a folder on disk."""
+    return save_tiny_model(tmp_path_factory.mktemp("model") / "tiny-llama")

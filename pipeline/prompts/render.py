@@ -1,8 +1,8 @@
 """Puts the pieces of `prompts.yaml` together into one agent's messages.
 
-The system message says who the agent is. The user message holds the question, what the task is, the work of earlier
-agents (as text, or as a sentence that says whose memory precedes this prompt), the agent's duty and, for the answering
-agent, the answer format. Only the third piece depends on the channel.
+The system message says who the agent is and what the task is; the user message holds the question and then what to do:
+the agent's duty or, for the answering agent, the answer format. Earlier agents' work is the only piece that depends on
+the channel: their texts stand between question and duty, and of memory the system message says whose it is.
 """
 
 from __future__ import annotations
@@ -67,16 +67,12 @@ def role_messages(
         remembered: Roles of the earlier agents whose working memory precedes this prompt, in order.
     """
     pieces = _pieces()
-    parts = [question.text, pieces["tasks"][question.kind]]
+    system = [pieces["roles"][role]["system"], pieces["tasks"][question.kind]]
+    if remembered:
+        system.append(pieces["channels"]["memory"].format(roles=", ".join(remembered)))
+    user = [question.text]
     if notes:
         written = [pieces["channels"]["note"].format(role=note.role, text=note.text.strip()) for note in notes]
-        parts.append(pieces["channels"]["notes"].format(notes="\n\n".join(written)))
-    if remembered:
-        parts.append(pieces["channels"]["memory"].format(roles=", ".join(remembered)))
-    parts.append(pieces["roles"][role]["duty"])
-    if answers:
-        parts.append(pieces["formats"][question.kind].format())
-    return (
-        Message(role="system", content=pieces["roles"][role]["system"]),
-        Message(role="user", content="\n\n".join(parts)),
-    )
+        user.append(pieces["channels"]["notes"].format(notes="\n\n".join(written)))
+    user.append(pieces["formats"][question.kind] if answers else pieces["roles"][role]["duty"])
+    return (Message(role="system", content=" ".join(system)), Message(role="user", content="\n\n".join(user)))

@@ -1,9 +1,9 @@
 import torch
 
-from conftest import tiny_model
 from pipeline.config import DecodingConfig
 from pipeline.engine import decode, prefill
 from pipeline.memory import Memory
+from tiny import tiny_model
 
 PROMPTS = [[5, 9, 11, 30, 31], [7, 8], [20, 21, 22, 23, 24, 25, 26, 27, 40]]
 GREEDY = DecodingConfig(temperature=0, max_new_tokens=25)

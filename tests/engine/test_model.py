@@ -100,7 +100,7 @@ def test_layers_without_memory_per_position_are_refused_by_name(llama):
 
 
 def test_memory_of_another_model_is_refused_naming_both(llama):
-    from conftest import tiny_model
+    from tiny import tiny_model
 
     other = tiny_model("llama", seed=1)
     assert other.fingerprint != llama.fingerprint

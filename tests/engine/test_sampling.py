@@ -15,7 +15,8 @@ def test_noise_depends_on_seed_question_agent_and_step_only():
         noise_stream(1, "q1", "critic", 100),
     ]
     assert not any(torch.equal(stream, other) for other in others)
-    assert 0 <= stream.min() and stream.max() < 1
+    assert stream.min() >= 0
+    assert stream.max() < 1
 
 
 def test_temperature_zero_takes_the_largest_logit():
@@ -59,4 +60,4 @@ def test_looking_at_the_best_candidates_first_changes_no_draw(seed, top_p, sprea
         [sample(logits_BV[i : i + 1], uniform_B[i : i + 1], temperature=1.0, top_p=top_p) for i in range(3)]
     )
     assert torch.equal(together, alone)
-    assert ((0 <= together) & (together < 700)).all()
+    assert ((together >= 0) & (together < 700)).all()

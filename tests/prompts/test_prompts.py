@@ -1,0 +1,108 @@
+"""Golden files are the prompts as the models see them; `python tests/prompts/test_prompts.py` writes them anew."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pipeline.agents.chat import chat_text
+from pipeline.graphs import load_graph
+from pipeline.prompts import Message, Note, known_roles, role_messages
+from pipeline.records import Question
+from tiny import character_tokenizer
+
+GOLDEN = Path(__file__).parent / "golden"
+QUESTIONS = {
+    "number": Question(id="n", text="What is 2 + 3?", kind="number", gold="5"),
+    "choice": Question(
+        id="c", text="Which is a fruit?\n\nA. stone\nB. apple", kind="choice", gold="B", labels=("A", "B")
+    ),
+    "code": Question(
+        id="p", text="Complete this function:\n\ndef one() -> int:\n", kind="code", gold="def one(): return 1"
+    ),
+}
+CHANNELS = ("text", "latent")
+CASES = [
+    (channel, role.name, kind) for channel in CHANNELS for role in load_graph("sequential").roles for kind in QUESTIONS
+]
+
+
+def messages(channel: str, role: str, kind: str) -> tuple[Message, ...]:
+    graph = load_graph("sequential")
+    reads = next(r.reads for r in graph.roles if r.name == role)
+    notes = tuple(Note(role=name, text=f"({name}'s words)") for name in reads) if channel == "text" else ()
+    remembered = reads if channel == "latent" else ()
+    return role_messages(
+        role, QUESTIONS[kind], answers=role == graph.answering.name, notes=notes, remembered=remembered
+    )
+
+
+def rendered(channel: str, role: str, kind: str) -> str:
+    return chat_text(character_tokenizer(), messages(channel, role, kind), {})
+
+
+@pytest.mark.parametrize(("channel", "role", "kind"), CASES)
+def test_prompts_are_as_reviewed(channel, role, kind):
+    assert rendered(channel, role, kind) == (GOLDEN / f"{channel}-{role}-{kind}.txt").read_text("utf-8")
+
+
+@pytest.mark.parametrize("kind", QUESTIONS)
+def test_every_method_gets_the_same_instructions_and_answer_format(kind):
+    question = QUESTIONS[kind]
+    alone = role_messages("solver", question, answers=True)
+    added = {
+        "text": [(), ("Your colleagues wrote:", "[planner]", "[critic]", "[refiner]")],
+        "latent": [("You know what your colleagues thought: planner, critic, refiner.",), ()],
+    }
+    for channel, extra in added.items():
+        for mine, theirs, new in zip(alone, messages(channel, "solver", kind), extra, strict=True):
+            rest = theirs.content
+            for piece in new:
+                assert rest.count(piece) == 1
+                rest = rest.replace(piece, "")
+            rest = re.sub(r"\(\w+'s words\)", "", rest)
+            assert rest.split() == mine.content.split()  # all of it, in order; only the channel is added
+
+
+def test_only_the_answering_agent_is_told_the_format():
+    for role in known_roles():
+        assert "boxed" in role_messages(role, QUESTIONS["number"], answers=True)[1].content
+        assert "boxed" not in role_messages(role, QUESTIONS["number"], answers=False)[1].content
+
+
+def test_braces_in_a_question_or_a_note_are_left_alone():
+    question = Question(id="x", text="Let S = {1, 2}. {note}", kind="number", gold="2")
+    text = role_messages("critic", question, answers=False, notes=[Note(role="planner", text="use {S} and {0}")])[
+        1
+    ].content
+    assert "Let S = {1, 2}. {note}" in text
+    assert "use {S} and {0}" in text
+
+
+def test_chat_options_reach_the_template():
+    chat = messages("text", "planner", "number")
+    assert chat_text(character_tokenizer(), chat, {"enable_thinking": False}).endswith("<think></think>")
+
+
+def test_a_base_model_gets_plain_paragraphs():
+    tokenizer = character_tokenizer()
+    tokenizer.chat_template = None
+    text = chat_text(tokenizer, messages("text", "solver", "number"), {})
+    assert "<|im_start|>" not in text
+    assert text.endswith("Answer:\n")
+
+
+def test_a_template_without_system_messages_gets_them_in_the_users():
+    tokenizer = character_tokenizer()
+    tokenizer.chat_template = (
+        "{% for m in messages %}{% if m.role == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        "[{{ m.role }}] {{ m.content }}{% endfor %}"
+    )
+    text = chat_text(tokenizer, messages("text", "planner", "number"), {})
+    assert text.startswith("[user] You are the planner")
+
+
+if __name__ == "__main__":
+    GOLDEN.mkdir(exist_ok=True)
+    for case in CASES:
+        (GOLDEN / f"{'-'.join(case)}.txt").write_text(rendered(*case), "utf-8")

@@ -1,0 +1,156 @@
+"""The walk over the graph, and what the whole system promises: answers depend on the question alone."""
+
+import random
+
+import pytest
+import torch
+
+from pipeline.agents import TurnRequest, build_team
+from pipeline.config import DecodingConfig, RunConfig
+from pipeline.engine import build_alignment, decode, prefill, think
+from pipeline.memory import Memory
+from pipeline.records import Question
+from pipeline.runtime.driver import answer_batch, collect
+
+TEXTS = [
+    "What is 2 + 3?",
+    "Anna has twelve apples and gives away a third of them. Then she buys twice as many as she has left. How many now?",
+    "1+1",
+    "A train leaves at nine and arrives at noon. How long does it take?",
+    "How many sides do three triangles have together?",
+    "Ten minus four?",
+    "If a box holds 6 eggs, how many eggs are in 7 boxes, when one box has lost 2 eggs and another one all of them?",
+    "What is half of a half of 100?",
+]
+QUESTIONS = [
+    Question(id=f"q{i}", text=text, kind=("choice" if i % 3 == 2 else "number"), gold="1", labels=("A", "B"))
+    for i, text in enumerate(TEXTS)
+]
+METHODS = ("single", "text_mas", "latent_mas")
+
+
+def team_of(lm, method, **settings):
+    return build_team(lm, RunConfig.from_flat({"method": method, "max_new_tokens": 12, "latent_steps": 4, **settings}))
+
+
+def texts(answers):
+    return {answer.question_id: [turn.text for turn in answer.turns] for answer in answers}
+
+
+def in_batches(questions, team, size):
+    batches = [questions[i : i + size] for i in range(0, len(questions), size)]
+    return texts(answer for batch in batches for answer in answer_batch(batch, team))
+
+
+@pytest.mark.parametrize("temperature", [0, 0.8])
+@pytest.mark.parametrize("method", METHODS)
+def test_answers_do_not_depend_on_batch_size_order_or_neighbours(lm, method, temperature):
+    team = team_of(lm, method, temperature=temperature)
+    expected = in_batches(QUESTIONS, team, 1)
+    shuffled = random.Random(3).sample(QUESTIONS, len(QUESTIONS))
+    assert in_batches(QUESTIONS, team, 3) == expected
+    assert in_batches(QUESTIONS, team, 8) == expected
+    assert in_batches(shuffled, team, 3) == expected
+    assert len({tuple(t) for t in expected.values()}) > 1  # the model does not say the same to everything
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_agent_takes_one_turn_and_only_writers_write(lm, method):
+    team = team_of(lm, method, temperature=0)
+    for answer in answer_batch(QUESTIONS[:2], team):
+        assert [turn.role for turn in answer.turns] == list(team)
+        for turn in answer.turns:
+            thinks = method == "latent_mas" and turn.role != "solver"
+            assert turn.usage.latent_steps == (4 if thinks else 0)
+            assert (turn.usage.output_tokens > 0) != thinks
+            assert (turn.finish == "latent") == thinks
+
+
+def test_tokens_are_counted_from_ids(lm):
+    # One character is one token here, so what was written can be counted independently.
+    team = team_of(lm, "text_mas", temperature=0)
+    for answer in answer_batch(QUESTIONS[:3], team):
+        for turn in answer.turns:
+            if turn.finish == "length":
+                assert turn.usage.output_tokens == 12
+    prompt = team["planner"].prompt(collect(QUESTIONS[0], []))
+    assert answer_batch(QUESTIONS[:1], team)[0].turns[0].usage.prefill_tokens == len(prompt)
+
+
+@pytest.mark.parametrize("steps", [0, 4])
+def test_a_later_agent_computes_what_it_would_have_computed_itself(lm, steps):
+    """The solver's text equals one cache-less pass over everything that was fed before it: prompts and thoughts."""
+    team = team_of(lm, "latent_mas", temperature=0, latent_steps=steps)
+    question = QUESTIONS[1]
+    answer = answer_batch([question], team)[0]
+    fed: list[torch.Tensor] = []
+    model, alignment = lm.causal_lm, team["planner"].conduct.alignment
+    with torch.inference_mode():
+        for role in ("planner", "critic", "refiner", "solver"):
+            remembered = _request_after(team, question, role)
+            fed.append(lm.embed(torch.tensor([team[role].prompt(remembered)])))
+            for _ in range(steps if role != "solver" else 0):
+                hidden = model.model(inputs_embeds=torch.cat(fed, dim=1)).last_hidden_state[:, -1]
+                fed.append(alignment(hidden)[:, None])
+        written = []
+        for _ in range(answer.turns[-1].usage.output_tokens):
+            token = int(model(inputs_embeds=torch.cat(fed, dim=1)).logits[0, -1].argmax())
+            written.append(token)
+            fed.append(lm.embed(torch.tensor([[token]])))
+    assert lm.tokenizer.decode(written, skip_special_tokens=True).strip() == answer.text
+
+
+def _request_after(team, question, role):
+    results = {}
+    for name, agent in team.items():
+        request = TurnRequest(question=question, memory=Memory.of(results[read] for read in agent.role.reads))
+        if name == role:
+            return request
+        results[name] = agent.take_turns([request])[0].segment
+    raise AssertionError(role)
+
+
+def test_m_of_zero_still_passes_the_prompts_memory_on(lm):
+    team = team_of(lm, "latent_mas", temperature=0, latent_steps=0)
+    answer = answer_batch(QUESTIONS[:1], team)[0]
+    prompts = [turn.usage.prefill_tokens for turn in answer.turns]
+    per_position = lm.shape.bytes_per_position
+    assert [turn.handover_bytes for turn in answer.turns] == [sum(prompts[:i]) * per_position for i in range(4)]
+    alone = team["solver"].take_turns([_request_after(team, QUESTIONS[0], "planner")])[0].turn
+    assert alone.text != answer.text
+
+
+def test_memory_is_handed_over_in_place_between_agents_of_one_replica(lm):
+    team = team_of(lm, "latent_mas")
+    first = team["planner"].take_turns([_request_after(team, q, "planner") for q in QUESTIONS[:3]])
+    home = first[0].segment.home[0]
+    requests = [collect(q, [r]) for q, r in zip(QUESTIONS, first, strict=False)]
+    second = team["critic"].take_turns(requests)
+    assert all(result.segment.home[0] is home for result in second)
+
+
+def test_a_segment_holds_only_its_own_positions(lm):
+    team = team_of(lm, "latent_mas")
+    request = _request_after(team, QUESTIONS[0], "refiner")
+    lengths = [len(segment) for segment in request.memory]
+    segment = team["refiner"].take_turns([request])[0].segment
+    assert segment.positions_T[0] == sum(lengths)
+    assert len(segment) == len(team["refiner"].prompt(request)) + 4
+
+
+def test_a_prompt_that_does_not_fit_the_context_is_an_error_with_numbers(llama):
+    team = team_of(llama, "single")
+    long = Question(id="long", text="x" * 5000, kind="number", gold="1")
+    with pytest.raises(ValueError, match=r"'long'.*solver needs \d+ positions.*context is 4096"):
+        answer_batch([long], team)
+
+
+def test_decode_prefill_and_think_are_usable_without_agents(lm):
+    """The engine is a library of its own."""
+    batch = lm.open([Memory()], columns=20)
+    hidden = prefill(lm, batch, [[5, 6, 7]])
+    hidden = think(
+        lm, batch, hidden, build_alignment("identity", input_VD=lm.input_vectors(), output_VD=lm.output_vectors()), 2
+    )
+    written = decode(lm, batch, hidden, noise_keys=[("q", "solver")], config=DecodingConfig(max_new_tokens=3))
+    assert len(written[0].token_ids) <= 3
