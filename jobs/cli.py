@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import re
 import sys
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ def config_parser(prog: str, description: str) -> ArgumentParser:
     return parser
 
 
-def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> dict[str, Any]:
+def parse(parser: ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
     """Parses a command line.
 
     Raises:
@@ -34,7 +36,7 @@ def parse(parser: ArgumentParser, argv: Sequence[str] | None) -> dict[str, Any]:
     try:
         values: dict[str, Any] = parser.parse_args(argv).as_dict()
     except argparse.ArgumentError as error:
-        raise ValueError(_readable(str(error))) from error
+        raise ValueError(_readable(str(error), argv)) from error
     values.pop("config", None)
     return values
 
@@ -68,9 +70,9 @@ def existing_run_dir(path: Path) -> Path:
     return path
 
 
-def _readable(message: str) -> str:
-    """The parser's own words, with flags named as the user writes them."""
-    text = " ".join(message.replace("typing.", "").split())
-    for s in settings():
-        text = text.replace(f'Parser key "{s.name}":', f"{flag(s.name)}:")
-    return text
+def _readable(message: str, argv: Sequence[str]) -> str:
+    """The parser's own words, with flags named as the user writes them; what names no flag is in the config file."""
+    text = message.replace("typing.", "").replace("<class '", "").replace("'>", "")
+    text = re.sub(r'Parser key "(\w+)":', lambda match: f"{flag(match[1])}:", text)
+    files = [arg for before, arg in pairwise(argv) if before == "--config"]
+    return f"--config {files[-1]}: {text}" if files and "--" not in text else text

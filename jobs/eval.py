@@ -62,12 +62,12 @@ def prepare(argv: Sequence[str]) -> Request:
     if resume:
         config = _resumed(Path(resume), config, given_settings(argv), out)
     # Everything that is slow to import or slow to find out comes after the command line has proved right.
-    from pipeline.engine.loading import check_model
+    from pipeline.checkpoints import check_model
     from pipeline.runtime.cluster import base_dir
     from pipeline.runtime.results import RunFolder
 
     questions = scorable_questions(config)
-    check_model(config.model)
+    check_model(config.model.model)
     base = base_dir()
     base.mkdir(parents=True, exist_ok=True)
     new = base / (out or default_out(config))

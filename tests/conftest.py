@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from clusters import RayHead, running_head
 from pipeline.engine import LanguageModel
 from tiny import FAMILIES, save_tiny_model, tiny_model
 
@@ -24,3 +26,10 @@ def llama() -> LanguageModel:
 def model_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny Llama as a folder on disk."""
     return save_tiny_model(tmp_path_factory.mktemp("model") / "tiny-llama")
+
+
+@pytest.fixture(scope="session")
+def ray_head() -> Iterator[RayHead]:
+    """One Ray head for all tests that need a cluster."""
+    with running_head(num_cpus=4) as head:
+        yield head

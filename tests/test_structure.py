@@ -8,7 +8,7 @@ import pytest
 ROOT = Path(__file__).parent.parent
 RANKS = [
     {"records", "config"},
-    {"benchmarks", "prompts", "graphs", "scoring", "memory", "tracking", "reports"},
+    {"benchmarks", "checkpoints", "prompts", "graphs", "scoring", "memory", "tracking", "reports"},
     {"engine"},
     {"agents"},
     {"runtime"},

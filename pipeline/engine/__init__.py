@@ -2,7 +2,7 @@
 
 from pipeline.engine.alignment import Alignment, build_alignment
 from pipeline.engine.decoding import Written, decode
-from pipeline.engine.loading import check_model, load_model, wrap_model
+from pipeline.engine.loading import load_model, wrap_model
 from pipeline.engine.model import LanguageModel
 from pipeline.engine.rollout import prefill, think
 
@@ -11,7 +11,6 @@ __all__ = [
     "LanguageModel",
     "Written",
     "build_alignment",
-    "check_model",
     "decode",
     "load_model",
     "prefill",

