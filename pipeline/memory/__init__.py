@@ -1,6 +1,19 @@
 """Working memory: what an agent added for a question, and how rows of it become a padded batch."""
 
-from pipeline.memory.packing import KVBatch, open_batch
-from pipeline.memory.segment import KVShape, Memory, Segment
+from pipeline.memory.memory import Memory
+from pipeline.memory.packing import KVBatch, Move, open_batch
+from pipeline.memory.rope import Rotary, immovable, layer_kinds
+from pipeline.memory.segment import KVShape, Part, Segment
 
-__all__ = ["KVBatch", "KVShape", "Memory", "Segment", "open_batch"]
+__all__ = [
+    "KVBatch",
+    "KVShape",
+    "Memory",
+    "Move",
+    "Part",
+    "Rotary",
+    "Segment",
+    "immovable",
+    "layer_kinds",
+    "open_batch",
+]

@@ -10,12 +10,17 @@ Shapes: L layers, B rows, N key/value heads, C columns (capacity), T positions, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from weakref import ReferenceType, ref
 
 import torch
 from torch import Tensor
 
-from pipeline.memory.segment import KVShape, Memory, Segment
+from pipeline.memory.memory import Memory
+from pipeline.memory.segment import KVShape, Segment
+
+Move = Callable[[Tensor, Tensor], Tensor]
+"""Moves keys [L, N, T, H] by a number of positions each, int64 [T]."""
 
 GROWTH = 256
 """Columns by which a cache grows at least, so that long decoding copies it rarely."""
@@ -29,7 +34,8 @@ class KVBatch:
         values_LBNCH: Values, [L, B, N, C, H].
         positions_BC: Position of each column's key, int64, on the cache's device; -1 where a row has nothing.
         cursor: The next column to write; columns before it are in use.
-        contents: For each row the segments that it holds, in order.
+        contents: For each row weak references to the keys of the segments that it holds, in order; weak, because the
+            segments keep the batch alive and a circle would keep its memory until the garbage collector comes by.
     """
 
     def __init__(self, shape: KVShape, rows: int, capacity: int) -> None:
@@ -38,7 +44,7 @@ class KVBatch:
         self.values_LBNCH = self._empty(rows, capacity, shape.value_size)
         self.positions_BC = torch.full((rows, capacity), -1, dtype=torch.int64, device=shape.device)
         self.cursor = 0
-        self.contents: list[tuple[Segment, ...]] = [()] * rows
+        self.contents: list[tuple[ReferenceType[Tensor], ...]] = [()] * rows
 
     @property
     def rows(self) -> int:
@@ -84,13 +90,16 @@ class KVBatch:
         chosen.contents = [self.contents[row] for row in rows]
         return chosen
 
-    def cut(self, row: int, start: int, **maker: object) -> Segment:
+    def cut(self, row: int, start: int, *, role: str, question_id: str, fingerprint: str, latent_steps: int) -> Segment:
         """Cuts what `row` wrote since column `start` as a segment: views of the cache, no copy, no padding.
 
         Args:
             row: Row of the batch.
             start: First column of the turn; padding columns after it are left out.
-            **maker: The segment's own fields: role, question_id, fingerprint, latent_steps.
+            role: Who wrote it.
+            question_id: For which question.
+            fingerprint: The model.
+            latent_steps: How many of the last positions are latent thoughts.
         """
         held = self.positions_BC[row, start : self.cursor] >= 0
         first = self.cursor - int(held.sum())
@@ -99,34 +108,38 @@ class KVBatch:
             keys_LNTH=self.keys_LBNCH[:, row, :, first : self.cursor],
             values_LNTH=self.values_LBNCH[:, row, :, first : self.cursor],
             positions_T=self.positions_BC[row, first : self.cursor].cpu(),
-            home=(self, row),
-            **maker,  # type: ignore[arg-type]
+            home=self,
+            role=role,
+            question_id=question_id,
+            fingerprint=fingerprint,
+            latent_steps=latent_steps,
         )
-        self.contents[row] = (*self.contents[row], segment)
+        self.contents[row] = (*self.contents[row], ref(segment.keys_LNTH))
         return segment
 
     def holds(self, memories: Sequence[Memory]) -> bool:
         """Whether the rows are these memories, segment by segment, with nothing written after them."""
         return len(memories) == self.rows and all(
             len(memory.segments) == len(held)
-            and all(a is b for a, b in zip(memory.segments, held, strict=True))
+            and all(segment.keys_LNTH is keys() for segment, keys in zip(memory, held, strict=True))
             and self._ends_with(row, memory)
             for row, (memory, held) in enumerate(zip(memories, self.contents, strict=True))
         )
 
-    def place(self, row: int, memory: Memory) -> None:
-        """Copies a memory into an empty row so that it ends at the cursor."""
+    def place(self, row: int, memory: Memory, move: Move) -> None:
+        """Copies a memory into an empty row so that it ends at the cursor; keys are moved to where they come to lie."""
         column = self.cursor - len(memory)
         position = 0
         for segment in memory:
             end = column + len(segment)
-            expected = torch.arange(position, position + len(segment))
-            assert torch.equal(segment.positions_T, expected), "a segment lies at the positions it was made for"
-            self.keys_LBNCH[:, row, :, column:end] = segment.keys_LNTH
+            target_T = torch.arange(position, position + len(segment))
+            by_T = target_T - segment.positions_T
+            keys_LNTH = segment.keys_LNTH.to(self.shape.device)
+            self.keys_LBNCH[:, row, :, column:end] = move(keys_LNTH, by_T) if by_T.any() else keys_LNTH
             self.values_LBNCH[:, row, :, column:end] = segment.values_LNTH
-            self.positions_BC[row, column:end] = expected.to(self.shape.device)
+            self.positions_BC[row, column:end] = target_T.to(self.shape.device)
             column, position = end, position + len(segment)
-        self.contents[row] = memory.segments
+        self.contents[row] = tuple(ref(segment.keys_LNTH) for segment in memory)
 
     def _ends_with(self, row: int, memory: Memory) -> bool:
         return int(self.positions_BC[row, self.cursor - 1]) == len(memory) - 1 if self.cursor else not memory
@@ -141,24 +154,27 @@ class KVBatch:
         return new
 
 
-def open_batch(shape: KVShape, memories: Sequence[Memory], *, columns: int) -> KVBatch:
+def open_batch(shape: KVShape, memories: Sequence[Memory], *, columns: int, move: Move, spare: int = 0) -> KVBatch:
     """Brings memories into one batch, with room for `columns` more columns.
 
-    Memories that still lie in one live batch, row by row, are taken over in place; nothing is copied then.
+    Memories that still lie in one live batch, row by row, are taken over in place; nothing is copied then. Otherwise a
+    row's segments are placed one after another, from position 0 on, and keys made for other positions are moved.
 
     Args:
         shape: What the model's keys and values look like.
         memories: One per row; an empty memory is an empty row.
         columns: Positions about to be added.
+        spare: Columns that a new batch gets on top, for those who go on in place.
+        move: Moves keys [L, N, T, H] by a number of positions, int64 [T].
     """
     home = memories[0].segments[-1].home if memories[0].segments else None
-    if home is not None and home[0].holds(memories):
-        batch = home[0]
+    if isinstance(home, KVBatch) and home.holds(memories):
+        batch = home
     else:
         longest = max(len(memory) for memory in memories)
-        batch = KVBatch(shape, len(memories), longest + columns)
+        batch = KVBatch(shape, len(memories), longest + columns + spare)
         batch.cursor = longest
         for row, memory in enumerate(memories):
-            batch.place(row, memory)
+            batch.place(row, memory, move)
     batch.reserve(columns)
     return batch

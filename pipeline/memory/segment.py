@@ -1,22 +1,19 @@
-"""Segments and memories: immutable working memory, one segment per agent and question.
-
-A segment is what one agent added for one question; a memory is an ordered list of segments. Agents never copy earlier
-segments, and no padding is ever stored.
+"""Segments: immutable working memory, one segment per agent and question; no padding is ever stored.
 
 Shapes: L layers, N key/value heads, T positions, H head size.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+import hashlib
+from dataclasses import dataclass, field, replace
+from typing import Literal, Self
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from pipeline.memory.packing import KVBatch
+Part = Literal["full", "thoughts", "prompt"]
+"""What of a segment is meant: all of it, its latent positions, or those of its prompt."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +38,11 @@ class KVShape:
         """Bytes that one position of one question takes over all layers."""
         return self.layers * self.heads * (self.key_size + self.value_size) * self.dtype.itemsize
 
+    @property
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Layers, heads, key size, value size."""
+        return self.layers, self.heads, self.key_size, self.value_size
+
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Segment:
@@ -60,8 +62,10 @@ class Segment:
     """The model that it is valid for."""
     latent_steps: int = 0
     """How many of the last positions are latent thoughts; those before them are the prompt."""
-    home: tuple[KVBatch, int] | None = field(default=None, repr=False)
-    """The live batch and row whose cache these tensors are views of, if they never left it."""
+    digest: str = ""
+    """What `content_digest` was when the segment was made, if it was signed."""
+    home: object | None = field(default=None, repr=False)
+    """The live batch whose cache these tensors are views of, if they never left it."""
 
     def __post_init__(self) -> None:
         assert self.keys_LNTH.shape[:3] == self.values_LNTH.shape[:3], "keys and values disagree in shape"
@@ -76,50 +80,46 @@ class Segment:
         """Size of keys and values in bytes."""
         return self.keys_LNTH.nbytes + self.values_LNTH.nbytes
 
-
-@dataclass(frozen=True, eq=False)
-class Memory:
-    """An ordered list of segments: what an agent inherits. Memories add up (`a + b`); `len` counts positions."""
-
-    segments: tuple[Segment, ...] = ()
-    """Placed one after another, the first at position 0."""
-
-    @classmethod
-    def of(cls, segments: Iterable[Segment]) -> Memory:
-        """Collects segments in the order given."""
-        return cls(tuple(segments))
-
-    def __add__(self, other: Memory) -> Memory:
-        return Memory(self.segments + other.segments)
-
-    def __iter__(self) -> Iterator[Segment]:
-        return iter(self.segments)
-
-    def __len__(self) -> int:
-        return sum(len(segment) for segment in self.segments)
-
-    def __bool__(self) -> bool:
-        return bool(self.segments)
-
     @property
-    def nbytes(self) -> int:
-        """Size of all keys and values in bytes."""
-        return sum(segment.nbytes for segment in self.segments)
+    def sizes(self) -> tuple[int, int, int, int]:
+        """Layers, heads, key size, value size."""
+        return *self.keys_LNTH.shape[:2], self.keys_LNTH.shape[3], self.values_LNTH.shape[3]
 
-    def check(self, *, fingerprint: str, question_id: str | None = None) -> None:
-        """Refuses memory of another model or, where `question_id` is given, of another question.
+    def part(self, part: Part) -> Segment:
+        """The segment, or the positions of its thoughts or its prompt alone: views, no copy."""
+        if part == "full":
+            return self
+        split = len(self) - self.latent_steps
+        wanted = slice(split, None) if part == "thoughts" else slice(0, split)
+        return replace(
+            self,
+            keys_LNTH=self.keys_LNTH[:, :, wanted],
+            values_LNTH=self.values_LNTH[:, :, wanted],
+            positions_T=self.positions_T[wanted],
+            latent_steps=self.latent_steps if part == "thoughts" else 0,
+            digest="",
+            home=None,
+        )
+
+    def content_digest(self) -> str:
+        """A digest of keys, values and positions as they are now; reads every byte."""
+        digest = hashlib.blake2b(digest_size=16)
+        for tensor in (self.positions_T, self.keys_LNTH, self.values_LNTH):
+            digest.update(tensor.detach().contiguous().cpu().view(torch.uint8).numpy().data)
+        return digest.hexdigest()
+
+    def signed(self) -> Self:
+        """The same segment, which can be verified from now on."""
+        return replace(self, digest=self.content_digest())
+
+    def verify(self) -> None:
+        """Checks the content of a signed segment.
 
         Raises:
-            ValueError: A segment does not fit; the message names both sides.
+            ValueError: It is not what it was when it was signed.
         """
-        for segment in self.segments:
-            if segment.fingerprint != fingerprint:
-                raise ValueError(
-                    f"working memory of {segment.role!r} was made by model {segment.fingerprint}, "
-                    f"but the model that reads it is {fingerprint}"
-                )
-            if question_id is not None and segment.question_id != question_id:
-                raise ValueError(
-                    f"working memory of {segment.role!r} belongs to question {segment.question_id!r}, "
-                    f"but it was given for question {question_id!r}"
-                )
+        if self.digest and self.digest != self.content_digest():
+            raise ValueError(
+                f"working memory of {self.role!r} for question {self.question_id!r} was changed on its way: "
+                f"its digest was {self.digest} and is now {self.content_digest()}"
+            )
