@@ -27,17 +27,26 @@ METHODS: dict[Method, MethodKind] = {
 
 @dataclass(frozen=True, kw_only=True)
 class CollaborationPlan:
-    """Who works in a run, and who of them thinks."""
+    """Who works in a run, and who of them thinks, for how long."""
 
     graph: Graph
     """The roles, in working order."""
-    thinkers: frozenset[str]
-    """Roles that think; the others write."""
+    thinkers: dict[str, int]
+    """Latent steps of the roles that think; the others write."""
 
 
 def plan_for(config: CollaborationConfig) -> CollaborationPlan:
-    """Chooses the graph of a method and who in it thinks."""
+    """Chooses the graph of a method, and who in it thinks.
+
+    Raises:
+        ValueError: There is no such graph, or it can't be.
+    """
     kind = METHODS[config.method]
-    graph = load_graph("single" if kind.alone else config.graph)
-    thinkers = frozenset(role.name for role in graph.roles[:-1]) if kind.thinks else frozenset[str]()
-    return CollaborationPlan(graph=graph, thinkers=thinkers)
+    graph = load_graph(config.graph)  # read in any case, so that a wrong one is found with every method
+    if config.experts == "chained":
+        graph = graph.chained()
+    if kind.alone:
+        graph = load_graph("single")
+    thinking = [role for role in graph.roles if kind.thinks and not role.answers]
+    steps = {r.name: config.latent_steps if r.latent_steps is None else r.latent_steps for r in thinking}
+    return CollaborationPlan(graph=graph, thinkers=steps)

@@ -1,5 +1,5 @@
 """Role prompts as data (`prompts.yaml`), put together the same way for every method."""
 
-from pipeline.prompts.render import Message, Note, known_roles, role_messages
+from pipeline.prompts.render import Message, Note, RolePrompt, known_roles, role_messages, role_prompt
 
-__all__ = ["Message", "Note", "known_roles", "role_messages"]
+__all__ = ["Message", "Note", "RolePrompt", "known_roles", "role_messages", "role_prompt"]

@@ -38,6 +38,16 @@ class Note:
     """All of it."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class RolePrompt:
+    """What makes a role's prompt its own."""
+
+    system: str
+    """Who the agent is."""
+    duty: str
+    """What it does."""
+
+
 @cache
 def _pieces() -> dict[str, Any]:
     pieces: dict[str, Any] = yaml.safe_load(files("pipeline.prompts").joinpath("prompts.yaml").read_text("utf-8"))
@@ -49,8 +59,20 @@ def known_roles() -> tuple[str, ...]:
     return tuple(_pieces()["roles"])
 
 
+def role_prompt(role: str, *, system: str | None = None, duty: str | None = None) -> RolePrompt:
+    """The prompt of a role; what is given replaces the built-in words.
+
+    Raises:
+        KeyError: The role has no built-in prompt, and not both pieces are given.
+    """
+    if system and duty:
+        return RolePrompt(system=system, duty=duty)
+    built_in = _pieces()["roles"][role]
+    return RolePrompt(system=system or built_in["system"], duty=duty or built_in["duty"])
+
+
 def role_messages(
-    role: str,
+    prompt: RolePrompt,
     question: Question,
     *,
     answers: bool,
@@ -60,19 +82,19 @@ def role_messages(
     """The messages of one agent's turn.
 
     Args:
-        role: The agent's role, one of `known_roles()`.
+        prompt: The agent's role, as words.
         question: What is asked.
         answers: Whether this agent gives the answer; it is told the answer format.
         notes: What earlier agents wrote, in order.
         remembered: Roles of the earlier agents whose working memory precedes this prompt, in order.
     """
     pieces = _pieces()
-    system = [pieces["roles"][role]["system"], pieces["tasks"][question.kind]]
+    system = [prompt.system, pieces["tasks"][question.kind]]
     if remembered:
         system.append(pieces["channels"]["memory"].format(roles=", ".join(remembered)))
     user = [question.text]
     if notes:
         written = [pieces["channels"]["note"].format(role=note.role, text=note.text.strip()) for note in notes]
         user.append(pieces["channels"]["notes"].format(notes="\n\n".join(written)))
-    user.append(pieces["formats"][question.kind] if answers else pieces["roles"][role]["duty"])
+    user.append(pieces["formats"][question.kind] if answers else prompt.duty)
     return (Message(role="system", content=" ".join(system)), Message(role="user", content="\n\n".join(user)))

@@ -1,7 +1,9 @@
+import re
+
 import pytest
 
 from pipeline.config import CollaborationConfig
-from pipeline.graphs import Graph, Role, load_graph, plan_for
+from pipeline.graphs import Role, load_graph, make_graph, plan_for
 from pipeline.prompts import known_roles
 
 
@@ -16,7 +18,7 @@ def test_the_sequential_graph_is_the_papers():
     ]
 
 
-@pytest.mark.parametrize("name", ["single", "sequential"])
+@pytest.mark.parametrize("name", ["single", "sequential", "hierarchical"])
 def test_every_role_of_a_graph_has_a_prompt(name):
     assert {role.name for role in load_graph(name).roles} <= set(known_roles())
 
@@ -32,18 +34,76 @@ def test_every_role_of_a_graph_has_a_prompt(name):
 def test_methods_differ_in_graph_and_channel_only(method, roles, thinkers):
     plan = plan_for(CollaborationConfig(method=method))
     assert [role.name for role in plan.graph.roles] == roles
-    assert plan.thinkers == thinkers
+    assert plan.thinkers.keys() == thinkers
+
+
+def test_the_hierarchical_experts_work_independently_unless_chained():
+    reads = {role.name: role.reads for role in load_graph("hierarchical").roles}
+    assert reads == {"math": (), "science": (), "code": (), "summarizer": ("math", "science", "code")}
+    chained = {role.name: role.reads for role in load_graph("hierarchical").chained().roles}
+    assert chained == {**reads, "science": ("math",), "code": ("math", "science")}
+
+
+def test_experts_of_a_graph_without_them_cannot_be_chained():
+    with pytest.raises(ValueError, match="--experts chained needs .*'sequential' has none"):
+        plan_for(CollaborationConfig(experts="chained"))
+
+
+MINE = """
+roles:
+  - {name: solver, reads: [checker, planner], answers: true}
+  - {name: planner, latent_steps: 3}
+  - {name: checker, reads: [planner], system: You check., duty: Check it.}
+"""
+
+
+def test_a_users_graph_is_put_into_working_order(tmp_path):
+    (tmp_path / "mine.yaml").write_text(MINE)
+    plan = plan_for(CollaborationConfig(graph=str(tmp_path / "mine.yaml"), latent_steps=7))
+    assert plan.graph.name == "mine"
+    assert [role.name for role in plan.graph.roles] == ["planner", "checker", "solver"]
+    assert plan.graph.answering.reads == ("checker", "planner")
+    assert plan.thinkers == {"planner": 3, "checker": 7}
+    plan.graph.check_prompts(known_roles())
 
 
 @pytest.mark.parametrize(
-    ("roles", "message"),
+    ("text", "words"),
     [
-        ([], "no roles"),
-        ([Role(name="a"), Role(name="a")], "two roles named 'a'"),
-        ([Role(name="a", reads=("b",)), Role(name="b")], "'a' reads 'b'"),
-        ([Role(name="a", reads=("a",))], "'a' reads 'a'"),
+        ("roles: []", "expected a mapping with `roles`"),
+        ("just text", "expected a mapping with `roles`"),
+        ("{", "is no YAML"),
+        ("roles: [{name: a, answers: true}]\nedges: []", "unknown key ['edges']"),
+        ("roles: [{reads: [a]}]", "a role without `name`"),
+        ("roles: [{name: a, answers: true, reeds: [b]}]", "'a' has unknown key ['reeds']"),
+        ("roles: [{name: a, answers: true, reads: b}]", "`reads` is 'b', expected a list"),
+        ("roles: [{name: a, answers: true}, {name: a}]", "two roles have the same name"),
+        ("roles: [{name: a}]", "exactly one role has `answers: true`; here none"),
+        ("roles: [{name: a, answers: true}, {name: b, answers: true}]", "here ['a', 'b']"),
+        ("roles: [{name: a, answers: true, reads: [b]}]", "'a' reads ['b'], which is no role"),
+        ("roles: [{name: a, answers: true, reads: [b, b]}, {name: b}]", "reads a role twice"),
+        ("roles: [{name: a, answers: true}, {name: b}]", "the work of ['b'] never reaches 'a'"),
+        ("roles: [{name: a, reads: [b], answers: true}, {name: b, reads: [c]}, {name: c, reads: [b]}]", "in a circle"),
+        ("roles: [{name: a, reads: [a], answers: true}]", "in a circle"),
+        ("roles: [{name: a, answers: true, reads: [b]}, {name: b, latent_steps: -1}]", "latent_steps below 0"),
+        ("roles: [{name: a, answers: true}]\nexperts: [b]", "`experts` names ['b']"),
     ],
 )
-def test_impossible_graphs_are_refused(roles, message):
-    with pytest.raises(ValueError, match=message):
-        Graph(name="mine", roles=tuple(roles))
+def test_impossible_graphs_are_refused_in_one_line(text, words, tmp_path):
+    (tmp_path / "mine.yaml").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(words)) as caught:
+        load_graph(str(tmp_path / "mine.yaml"))
+    assert "\n" not in str(caught.value)
+    assert "'mine'" in str(caught.value)
+
+
+def test_a_role_without_a_prompt_is_refused_naming_those_that_have_one():
+    graph = make_graph("mine", [Role(name="poet", answers=True)])
+    with pytest.raises(ValueError, match="no prompt for role 'poet'.*planner"):
+        graph.check_prompts(known_roles())
+
+
+@pytest.mark.parametrize("name", ["nowhere", "nowhere.yaml"])
+def test_a_graph_that_is_not_there_is_refused(name):
+    with pytest.raises(ValueError, match=f"--graph '{name}'"):
+        load_graph(name)

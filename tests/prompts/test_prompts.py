@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.agents.chat import chat_text
+from pipeline.engine import chat_text
 from pipeline.graphs import load_graph
-from pipeline.prompts import Message, Note, known_roles, role_messages
+from pipeline.prompts import Message, Note, known_roles, role_messages, role_prompt
 from pipeline.records import Question
 from tiny import character_tokenizer
 
@@ -22,19 +22,16 @@ QUESTIONS = {
     ),
 }
 CHANNELS = ("text", "latent")
-CASES = [
-    (channel, role.name, kind) for channel in CHANNELS for role in load_graph("sequential").roles for kind in QUESTIONS
-]
+SEQUENTIAL, HIERARCHICAL = load_graph("sequential"), load_graph("hierarchical")
+GRAPHS = {role.name: graph for graph in (SEQUENTIAL, HIERARCHICAL) for role in graph.roles}
+CASES = [(channel, role, kind) for channel in CHANNELS for role in GRAPHS for kind in QUESTIONS]
 
 
 def messages(channel: str, role: str, kind: str) -> tuple[Message, ...]:
-    graph = load_graph("sequential")
-    reads = next(r.reads for r in graph.roles if r.name == role)
-    notes = tuple(Note(role=name, text=f"({name}'s words)") for name in reads) if channel == "text" else ()
-    remembered = reads if channel == "latent" else ()
-    return role_messages(
-        role, QUESTIONS[kind], answers=role == graph.answering.name, notes=notes, remembered=remembered
-    )
+    place = next(r for r in GRAPHS[role].roles if r.name == role)
+    notes = tuple(Note(role=name, text=f"({name}'s words)") for name in place.reads) if channel == "text" else ()
+    remembered = place.reads if channel == "latent" else ()
+    return role_messages(role_prompt(role), QUESTIONS[kind], answers=place.answers, notes=notes, remembered=remembered)
 
 
 def rendered(channel: str, role: str, kind: str) -> str:
@@ -49,7 +46,7 @@ def test_prompts_are_as_reviewed(channel, role, kind):
 @pytest.mark.parametrize("kind", QUESTIONS)
 def test_every_method_gets_the_same_instructions_and_answer_format(kind):
     question = QUESTIONS[kind]
-    alone = role_messages("solver", question, answers=True)
+    alone = role_messages(role_prompt("solver"), question, answers=True)
     added = {
         "text": [(), ("Your colleagues wrote:", "[planner]", "[critic]", "[refiner]")],
         "latent": [("You know what your colleagues thought: planner, critic, refiner.",), ()],
@@ -66,15 +63,15 @@ def test_every_method_gets_the_same_instructions_and_answer_format(kind):
 
 def test_only_the_answering_agent_is_told_the_format():
     for role in known_roles():
-        assert "boxed" in role_messages(role, QUESTIONS["number"], answers=True)[1].content
-        assert "boxed" not in role_messages(role, QUESTIONS["number"], answers=False)[1].content
+        assert "boxed" in role_messages(role_prompt(role), QUESTIONS["number"], answers=True)[1].content
+        assert "boxed" not in role_messages(role_prompt(role), QUESTIONS["number"], answers=False)[1].content
 
 
 def test_braces_in_a_question_or_a_note_are_left_alone():
     question = Question(id="x", text="Let S = {1, 2}. {note}", kind="number", gold="2")
-    text = role_messages("critic", question, answers=False, notes=[Note(role="planner", text="use {S} and {0}")])[
-        1
-    ].content
+    text = role_messages(
+        role_prompt("critic"), question, answers=False, notes=[Note(role="planner", text="use {S} and {0}")]
+    )[1].content
     assert "Let S = {1, 2}. {note}" in text
     assert "use {S} and {0}" in text
 
