@@ -2,11 +2,13 @@
 #
 #   PYTHON            interpreter of 3.11 or newer that makes .venv
 #   TORCH             another build of torch, such as TORCH='torch==2.9.1+cu128'
+#   TEST_WORKERS      processes that run the tests
 #   PIP_INSTALL_ARGS  more arguments for pip, such as an --extra-index-url where that build lies
 
 PYTHON ?= python3
 TORCH ?= $(shell grep '^torch==' requirements.lock)
 PIP_INSTALL_ARGS ?=
+TEST_WORKERS ?= 2
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_INSTALL_ARGS)
@@ -37,7 +39,7 @@ demo: $(READY)
 	@echo "Compare the runs in the browser: make ui"
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -20,7 +20,7 @@ BAD_INPUT = 2
 
 def config_parser(prog: str, description: str) -> ArgumentParser:
     """A parser with a flag for every setting, `--config` and `--print_config`."""
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False)
+    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with settings; flags after it win")
     for s in settings():
         parser.add_argument(flag(s.name), type=s.type, default=s.default, help=s.help)
@@ -30,27 +30,24 @@ def config_parser(prog: str, description: str) -> ArgumentParser:
 def parse(parser: ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
     """Parses a command line.
 
+    Returns:
+        Every setting and option by name; `given` holds the names of those that a flag or a config file sets.
+
     Raises:
         ValueError: A flag or a value is wrong; one line.
     """
     try:
+        given = parser.parse_args(argv, defaults=False).as_dict()
         values: dict[str, Any] = parser.parse_args(argv).as_dict()
     except argparse.ArgumentError as error:
         raise ValueError(_readable(str(error), argv)) from error
-    values.pop("config", None)
-    return values
+    return {**values, "given": set(given)}
 
 
 def config_of(values: dict[str, Any]) -> RunConfig:
     """The run's settings among parsed values."""
     names = {s.name for s in settings()}
     return RunConfig.from_flat({name: value for name, value in values.items() if name in names})
-
-
-def given_settings(argv: Sequence[str]) -> set[str]:
-    """Names of the settings that a command line sets by flag."""
-    flags = {flag(s.name): s.name for s in settings()}
-    return {flags[name] for name in (arg.split("=", 1)[0] for arg in argv) if name in flags}
 
 
 def complain(prog: str, error: Exception) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 from jobs.cli import complain, existing_run_dir
 
 PROG = "compare.py"
+WIDTH = 140
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,7 +27,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pipeline.reports import comparison_table
 
     runs = [json.loads((folder / "metrics.json").read_text("utf-8")) for folder in folders]
-    Console().print(comparison_table(runs))
+    console = Console()
+    if not console.is_terminal:  # in a file or a pipe there is no edge to keep to
+        console.width = WIDTH
+    console.print(comparison_table(runs))
     return 0
 
 

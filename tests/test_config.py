@@ -37,10 +37,17 @@ def test_defaults_follow_the_paper():
         ("seed", -1),
         ("replicas", 0),
         ("batch_size", 0),
+        ("trace", -1),
+        ("latent_steps", None),
+        ("latent_steps", "3"),
+        ("latent_steps", True),
+        ("method", "foo"),
+        ("limit", 1.5),
+        ("chat_options", "x"),
     ],
 )
 def test_impossible_values_name_the_flag_what_was_got_and_what_is_allowed(name, value):
-    with pytest.raises(ValueError, match=f"--{name.replace('_', '-')} is {value}; allowed: ") as caught:
+    with pytest.raises(ValueError, match=f"--{name.replace('_', '-')} is {value!r}; allowed: ") as caught:
         RunConfig.from_flat({name: value})
     assert "\n" not in str(caught.value)
 
@@ -52,4 +59,11 @@ def test_unknown_settings_are_errors():
 
 def test_choices_are_types():
     choices = {s.name for s in settings() if typing.get_origin(s.type) is typing.Literal}
-    assert {"method", "graph", "alignment", "dtype"} <= choices
+    assert {"method", "experts", "handover", "memory", "alignment", "dtype"} <= choices
+
+
+def test_a_broken_config_file_is_one_clear_line(tmp_path):
+    (tmp_path / "config.yaml").write_text("task: {")
+    with pytest.raises(ValueError, match="can't be read as YAML") as caught:
+        RunConfig.from_yaml(tmp_path / "config.yaml")
+    assert "\n" not in str(caught.value)

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import string
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
-from transformers import AutoModelForCausalLM, LlamaConfig, PreTrainedTokenizerFast, Qwen3Config
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma3TextConfig,
+    LlamaConfig,
+    MistralConfig,
+    Olmo2Config,
+    Phi3Config,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen3Config,
+    Qwen3MoeConfig,
+)
 
 from pipeline.engine import LanguageModel, wrap_model
 
@@ -29,7 +43,29 @@ SIZES = {
     # larger than usual, so that random models have opinions and greedy decoding does not tie
     "initializer_range": 0.12,
 }
-FAMILIES = {"llama": LlamaConfig, "qwen3": Qwen3Config}
+
+
+@dataclass(frozen=True)
+class Family:
+    """One architecture in miniature."""
+
+    config: type[PreTrainedConfig]
+    sizes: dict[str, object] = field(default_factory=dict)
+
+
+WINDOW = {"sliding_window": 24}
+FAMILIES = {
+    "llama": Family(LlamaConfig),
+    "qwen2": Family(Qwen2Config),
+    "qwen3": Family(Qwen3Config),
+    "mistral": Family(MistralConfig, WINDOW),
+    "gemma2": Family(Gemma2Config, WINDOW),
+    "gemma3": Family(Gemma3TextConfig, {**WINDOW, "num_hidden_layers": 6}),  # the sixth layer is the first full one
+    "phi3": Family(Phi3Config),
+    "olmo2": Family(Olmo2Config),
+    "qwen3_moe": Family(Qwen3MoeConfig, {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}),
+}
+"""The families of the test matrix."""
 
 
 def character_tokenizer() -> PreTrainedTokenizerFast:
@@ -47,9 +83,9 @@ def character_tokenizer() -> PreTrainedTokenizerFast:
 def tiny_model(family: str, *, seed: int = 0, **overrides: object) -> LanguageModel:
     tokenizer = character_tokenizer()
     torch.manual_seed(seed)
-    config = FAMILIES[family](
-        vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, pad_token_id=0, **{**SIZES, **overrides}
-    )
+    kind = FAMILIES[family]
+    sizes = {**SIZES, **kind.sizes, **overrides}
+    config = kind.config(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, pad_token_id=0, **sizes)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
     return wrap_model(model, tokenizer, name=f"tiny {family}")
 

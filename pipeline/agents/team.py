@@ -2,35 +2,54 @@
 
 from __future__ import annotations
 
-from pipeline.agents.agent import Agent, Conduct, Thinking, Writing
+from collections.abc import Sequence
+
+from pipeline.agents.agent import Agent
+from pipeline.agents.conduct import Conduct, Thinking, Writing
 from pipeline.config import RunConfig
-from pipeline.engine import LanguageModel, build_alignment
-from pipeline.graphs import plan_for
+from pipeline.engine import Alignment, LanguageModel, build_alignment
+from pipeline.graphs import CollaborationPlan, Role
 
 
-def build_team(lm: LanguageModel, config: RunConfig) -> dict[str, Agent]:
+def build_team(lm: LanguageModel, config: RunConfig, plan: CollaborationPlan) -> dict[str, Agent]:
     """The agents of a run by role name, in working order."""
-    plan = plan_for(config.collaboration)
     writing: Conduct = Writing(decoding=config.decoding)
-    thinking = _thinking(lm, config) if plan.thinkers else writing
+    conducts = dict.fromkeys((role.name for role in plan.graph.roles), writing)
+    if plan.thinkers:
+        alignment = _alignment(lm, config)
+        for name, steps in plan.thinkers.items():
+            conducts[name] = Thinking(
+                alignment=alignment,
+                latent_steps=steps,
+                handover=config.collaboration.handover,
+                sign=config.collaboration.verify_memory,
+            )
     return {
         role.name: Agent(
             role=role,
             lm=lm,
-            conduct=thinking if role.name in plan.thinkers else writing,
-            answers=role == plan.graph.answering,
+            conduct=conducts[role.name],
+            followers=followers(role, plan.graph.roles) if role.name in plan.thinkers else 0,
             chat_options=config.model.chat_options,
         )
         for role in plan.graph.roles
     }
 
 
-def _thinking(lm: LanguageModel, config: RunConfig) -> Conduct:
-    alignment = build_alignment(
+def followers(role: Role, roles: Sequence[Role]) -> int:
+    """How many roles go on, one after another, from what this one reads and adds, and nothing else."""
+    chain, count = (*role.reads, role.name), 0
+    for other in roles[roles.index(role) + 1 :]:
+        if other.reads == chain:
+            chain, count = (*chain, other.name), count + 1
+    return count
+
+
+def _alignment(lm: LanguageModel, config: RunConfig) -> Alignment:
+    return build_alignment(
         config.collaboration.alignment,
         input_VD=lm.input_vectors(),
         output_VD=lm.output_vectors(),
         input_scale=lm.input_scale,
         seed=config.decoding.seed,
     )
-    return Thinking(alignment=alignment, latent_steps=config.collaboration.latent_steps)

@@ -18,23 +18,27 @@ def model_source(model: str) -> str:
     return str(embedded_model_dir()) if model == EMBEDDED else model
 
 
-def check_model(model: str) -> None:
+def check_model(model: str) -> str:
     """Finds what is wrong with `--model` without loading it.
+
+    Returns:
+        The model's name as other processes can use it: a folder becomes absolute.
 
     Raises:
         ValueError: The embedded model's package is missing, a folder has no model in it, or the Hub has no such model
             or can't be asked; one line that says what to do.
     """
-    if model == "embedded":
+    folder = Path(model).expanduser()
+    if model == EMBEDDED:
         find_gguf()
-        return
-    folder = Path(model)
-    if folder.is_dir():
+    elif folder.is_dir():
         _check_folder(folder)
-    elif folder.is_absolute() or model.startswith(("./", "../", "~")) or model.count("/") > 1:
+        return str(folder.resolve())
+    elif folder.is_absolute() or model.startswith(("./", "../")) or model.count("/") > 1:
         raise ValueError(f"--model {model!r} is no folder; allowed: a folder, a Hub id such as Qwen/Qwen3-4B, embedded")
     else:
         _check_hub(model)
+    return model
 
 
 def _check_folder(folder: Path) -> None:

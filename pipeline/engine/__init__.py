@@ -1,7 +1,10 @@
 """The engine: one loaded model, its alignment, latent rollout and decoding; without Ray."""
 
 from pipeline.engine.alignment import Alignment, build_alignment
+from pipeline.engine.chat import chat_ids, chat_text
 from pipeline.engine.decoding import Written, decode
+from pipeline.engine.lens import Lens
+from pipeline.engine.library import LatentModel
 from pipeline.engine.loading import load_model, wrap_model
 from pipeline.engine.model import LanguageModel
 from pipeline.engine.rollout import prefill, think
@@ -9,8 +12,12 @@ from pipeline.engine.rollout import prefill, think
 __all__ = [
     "Alignment",
     "LanguageModel",
+    "LatentModel",
+    "Lens",
     "Written",
     "build_alignment",
+    "chat_ids",
+    "chat_text",
     "decode",
     "load_model",
     "prefill",

@@ -10,7 +10,7 @@ from jinja2 import TemplateError
 from pipeline.prompts import Message
 
 
-def chat_text(tokenizer: Any, messages: Sequence[Message], options: Mapping[str, bool | int | str]) -> str:
+def chat_text(tokenizer: Any, messages: Sequence[Message], options: Mapping[str, Any]) -> str:
     """Renders messages, ready for the assistant's turn.
 
     A template that knows no system message gets it at the head of the user's; a base model without a template gets the
@@ -40,7 +40,7 @@ def chat_text(tokenizer: Any, messages: Sequence[Message], options: Mapping[str,
         return render([Message(role="user", content=joined)])
 
 
-def chat_ids(tokenizer: Any, messages: Sequence[Message], options: Mapping[str, bool | int | str]) -> list[int]:
+def chat_ids(tokenizer: Any, messages: Sequence[Message], options: Mapping[str, Any]) -> list[int]:
     """Token ids of `chat_text`; the template itself says which special tokens there are, none is added."""
     text = chat_text(tokenizer, messages, options)
     has_template = bool(getattr(tokenizer, "chat_template", None))

@@ -16,6 +16,7 @@ from pipeline.engine.model import (
     model_fingerprint,
     probe,
 )
+from pipeline.engine.rotary import mover, switch_of_frequencies
 
 
 def load_model(config: ModelConfig, *, device: str | None = None) -> LanguageModel:
@@ -35,11 +36,18 @@ def load_model(config: ModelConfig, *, device: str | None = None) -> LanguageMod
     dtype = _dtype(config.dtype, chosen)
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=config.trust_remote_code)
-        causal_lm = AutoModelForCausalLM.from_pretrained(
-            source, dtype=dtype, device_map=chosen, trust_remote_code=config.trust_remote_code
+        causal_lm, found = AutoModelForCausalLM.from_pretrained(
+            source,
+            dtype=dtype,
+            device_map=chosen,
+            trust_remote_code=config.trust_remote_code,
+            output_loading_info=True,
         )
-    except (OSError, ValueError, KeyError, RuntimeError) as error:
+    except Exception as error:  # transformers and the formats under it raise all kinds; for the user it is one thing
         raise ValueError(f"--model {config.model!r} can't be loaded: {_first_line(error)}") from error
+    missing = sorted(found["missing_keys"])
+    if missing:  # transformers would fill them with random numbers
+        raise ValueError(f"--model {config.model!r} lacks {len(missing)} of its weights, such as {missing[0]}")
     return wrap_model(causal_lm, tokenizer, name=config.model)
 
 
@@ -59,6 +67,7 @@ def wrap_model(causal_lm: Any, tokenizer: Any, *, name: str = "model") -> Langua
         causal_lm.set_attn_implementation("eager")  # the fused kernels can't cap attention scores
     try:
         shape, input_scale = probe(causal_lm)
+        context, note = _context(causal_lm.config)
         lm = LanguageModel(
             causal_lm=causal_lm,
             tokenizer=tokenizer,
@@ -67,12 +76,23 @@ def wrap_model(causal_lm: Any, tokenizer: Any, *, name: str = "model") -> Langua
             input_scale=1.0 if abs(input_scale - 1) < 1e-3 else input_scale,
             windows=attention_windows(causal_lm.config),
             stop_ids=_stop_ids(causal_lm, tokenizer),
-            context=getattr(causal_lm.config, "max_position_embeddings", None) or UNLIMITED,
+            context=context,
+            context_note=note,
+            move=mover(causal_lm),
         )
         check_against_own_forward(lm)
-    except ValueError as error:
-        raise ValueError(f"--model {name!r} can't hand over working memory: {error}") from error
+    except Exception as error:  # a family that is built differently may break anywhere in its own code
+        raise ValueError(f"--model {name!r} can't hand over working memory: {_first_line(error)}") from error
     return lm
+
+
+def _context(config: Any) -> tuple[int, str]:
+    """How many positions the engine uses, and why they are fewer than the model was made for."""
+    full = getattr(config, "max_position_embeddings", None) or UNLIMITED
+    switch = switch_of_frequencies(config)
+    if switch is None or switch[0] >= full:
+        return full, ""
+    return switch[0], f" (from there on its {switch[1]} rotary frequencies change with the length)"
 
 
 def _dtype(name: str, device: str) -> torch.dtype:
@@ -89,4 +109,4 @@ def _stop_ids(causal_lm: Any, tokenizer: Any) -> frozenset[int]:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
 from pipeline.engine.cache import batch_cache, kv_shape
-from pipeline.memory import KVBatch, KVShape, Memory, open_batch
+from pipeline.memory import KVBatch, KVShape, Memory, Move, open_batch
 
 UNLIMITED = 1 << 30
 """Context length of a model that states none."""
@@ -45,7 +45,11 @@ class LanguageModel:
     stop_ids: frozenset[int]
     """Token ids that end a text."""
     context: int
-    """Positions it was made for."""
+    """Positions it can use."""
+    context_note: str = ""
+    """Why they are fewer than it was made for, if so."""
+    move: Move
+    """Moves its keys to other positions."""
 
     def __post_init__(self) -> None:
         self.decoder = self.causal_lm.get_decoder()
@@ -56,19 +60,28 @@ class LanguageModel:
         self._additive_mask = config._attn_implementation == "eager"
 
     @property
+    def notice(self) -> str:
+        """What users should know about runs with this model; empty for most."""
+        if self.head.weight.data_ptr() != self.causal_lm.get_input_embeddings().weight.data_ptr():
+            return ""
+        return "the model ties input and output embeddings, so the ridge alignment W_a is the identity up to lambda"
+
+    @property
     def device(self) -> torch.device:
         """Where the model computes."""
         return self.shape.device
 
-    def open(self, memories: Sequence[Memory], *, columns: int) -> KVBatch:
+    def open(self, memories: Sequence[Memory], *, columns: int, spare: int = 0) -> KVBatch:
         """Brings memories into a batch with room for `columns` more positions, in place where they never left it.
 
+        A new batch gets `spare` columns on top, so that those who go on in place need not copy it to grow.
+
         Raises:
-            ValueError: A memory belongs to another model.
+            ValueError: A memory belongs to another model, or must be moved and can't be.
         """
         for memory in memories:
-            memory.check(fingerprint=self.fingerprint)
-        return open_batch(self.shape, memories, columns=columns)
+            memory.check(shape=self.shape, fingerprint=self.fingerprint)
+        return open_batch(self.shape, memories, columns=columns, spare=spare, move=self.move)
 
     def embed(self, ids_BT: Tensor) -> Tensor:
         """Input embeddings [B, T, D] of token ids, as `forward` takes them."""
@@ -198,16 +211,30 @@ def probe(causal_lm: Any) -> tuple[KVShape, float]:
     attention_windows(causal_lm.config)
     decoder = causal_lm.get_decoder()
     width = causal_lm.get_input_embeddings().weight.shape[1]
-    embeds = torch.ones(1, 1, width, dtype=causal_lm.dtype, device=causal_lm.device)
+    ones = torch.ones(1, 1, width, dtype=causal_lm.dtype, device=causal_lm.device)
     entered: list[Tensor] = []
-    hook = decoder.layers[0].register_forward_pre_hook(
+    hook = first_layer(decoder).register_forward_pre_hook(
         lambda _, args, kwargs: entered.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
     )
     try:
-        cache = decoder(inputs_embeds=embeds, past_key_values=DynamicCache(), use_cache=True).past_key_values
+        for embeds in (ones, 2 * ones):
+            cache = decoder(inputs_embeds=embeds, past_key_values=DynamicCache(), use_cache=True).past_key_values
     finally:
         hook.remove()
-    return kv_shape(cache), float(entered[0].float().norm() / embeds.float().norm())
+    # The difference of two inputs, so that what a model adds (learned positions) does not count as scaling.
+    return kv_shape(cache), float((entered[1] - entered[0]).float().mean())
+
+
+def first_layer(decoder: nn.Module) -> nn.Module:
+    """A decoder's first layer, whatever the list of layers is called.
+
+    Raises:
+        ValueError: The decoder has no list of layers.
+    """
+    lists = [child for child in decoder.children() if isinstance(child, nn.ModuleList) and len(child)]
+    if not lists:
+        raise ValueError("its decoder has no list of layers")
+    return max(lists, key=len)[0]
 
 
 @torch.inference_mode()

@@ -5,7 +5,7 @@ Shapes: B rows, T positions, D hidden size.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,13 @@ from torch import Tensor
 from pipeline.engine.alignment import Alignment
 from pipeline.engine.model import LanguageModel
 from pipeline.memory import KVBatch
+
+Watch = Callable[[int, Tensor, Tensor], None]
+"""Told of a latent step: its number, hidden states and inputs, both [B, D]."""
+
+
+def unwatched(step: int, hidden_BD: Tensor, embeds_BD: Tensor) -> None:
+    """Looks away."""
 
 
 def prefill(lm: LanguageModel, batch: KVBatch, prompts: Sequence[Sequence[int]]) -> Tensor:
@@ -37,7 +44,14 @@ def prefill(lm: LanguageModel, batch: KVBatch, prompts: Sequence[Sequence[int]])
     return lm.forward(batch, lm.embed(ids_BT.to(lm.device)), positions_BT)[:, -1]
 
 
-def think(lm: LanguageModel, batch: KVBatch, hidden_BD: Tensor, alignment: Alignment, steps: int) -> Tensor:
+def think(
+    lm: LanguageModel,
+    batch: KVBatch,
+    hidden_BD: Tensor,
+    alignment: Alignment,
+    steps: int,
+    watch: Watch = unwatched,
+) -> Tensor:
     """Takes latent steps: each feeds the aligned last hidden state back as the next input.
 
     Args:
@@ -46,11 +60,14 @@ def think(lm: LanguageModel, batch: KVBatch, hidden_BD: Tensor, alignment: Align
         hidden_BD: Last hidden states after the final norm.
         alignment: From hidden state to input embedding.
         steps: Latent steps m; with 0 nothing happens.
+        watch: Told of every step: its number, the hidden states [B, D] and the inputs [B, D] made of them.
 
     Returns:
         The last hidden states after the last step, [B, D].
     """
     positions_B = batch.next_positions()
     for step in range(steps):
-        hidden_BD = lm.forward(batch, alignment(hidden_BD)[:, None], (positions_B + step)[:, None])[:, -1]
+        embeds_BD = alignment(hidden_BD)
+        watch(step, hidden_BD, embeds_BD)
+        hidden_BD = lm.forward(batch, embeds_BD[:, None], (positions_B + step)[:, None])[:, -1]
     return hidden_BD

@@ -42,17 +42,33 @@ def sample(logits_BV: Tensor, uniform_B: Tensor, *, temperature: float, top_p: f
         return logits_BV.argmax(dim=-1)
     scaled_BV = logits_BV.float() / temperature
     total_B1 = scaled_BV.logsumexp(dim=-1, keepdim=True)
-    best_BK, ids_BK = scaled_BV.topk(min(CANDIDATES, scaled_BV.shape[1]), dim=-1)
-    mass_BK = (best_BK - total_B1).double().exp().cumsum(dim=-1)
-    if best_BK.shape[1] < scaled_BV.shape[1] and bool((mass_BK[:, -1] < top_p).any()):
-        best_BK, ids_BK = scaled_BV.sort(dim=-1, descending=True)
-        mass_BK = (best_BK - total_B1).double().exp().cumsum(dim=-1)
-    return _invert(mass_BK, ids_BK, uniform_B, top_p)
+    # 1. The best candidates, in a well-defined order: equal logits by token id, as a stable sort of all would have it.
+    ids_BK = scaled_BV.topk(min(CANDIDATES, scaled_BV.shape[1]), dim=-1).indices.sort(dim=-1).values
+    best_BK, order_BK = scaled_BV.gather(1, ids_BK).sort(dim=-1, descending=True, stable=True)
+    drawn_B, inside_B = _invert(best_BK - total_B1, ids_BK.gather(1, order_BK), uniform_B, top_p)
+    # 2. Rows whose nucleus reaches the last candidate, or a tie with it, look at the whole vocabulary.
+    wide = (~inside_B).nonzero().flatten()
+    if len(wide) and ids_BK.shape[1] < scaled_BV.shape[1]:
+        all_WV, ids_WV = scaled_BV[wide].sort(dim=-1, descending=True, stable=True)
+        drawn_B[wide], _ = _invert(all_WV - total_B1[wide], ids_WV, uniform_B[wide], top_p)
+    return drawn_B
 
 
-def _invert(mass_BK: Tensor, ids_BK: Tensor, uniform_B: Tensor, top_p: float) -> Tensor:
-    """The token whose share of the nucleus's cumulative mass holds the uniform number."""
+def _invert(logs_BK: Tensor, ids_BK: Tensor, uniform_B: Tensor, top_p: float) -> tuple[Tensor, Tensor]:
+    """Draws from the nucleus by inverting its cumulative mass.
+
+    Args:
+        logs_BK: Log probabilities, largest first.
+        ids_BK: Their token ids.
+        uniform_B: The rows' noise.
+        top_p: The nucleus's share.
+
+    Returns:
+        Token ids [B], and whether each row's nucleus ends before the last candidate's value, bool [B].
+    """
+    mass_BK = logs_BK.double().exp().cumsum(dim=-1)
     last_B1 = (mass_BK < top_p).sum(dim=-1, keepdim=True).clamp_max(mass_BK.shape[1] - 1)
+    inside_B = logs_BK.gather(1, last_B1).squeeze(1) > logs_BK[:, -1]
     target_B1 = uniform_B.unsqueeze(1) * mass_BK.gather(1, last_B1)
     choice_B1 = (mass_BK <= target_B1).sum(dim=-1, keepdim=True).minimum(last_B1)
-    return ids_BK.gather(1, choice_B1).squeeze(1)
+    return ids_BK.gather(1, choice_B1).squeeze(1), inside_B

@@ -27,6 +27,10 @@ class RunMetrics:
     task: str
     model: str
     graph: str
+    """The role graph that was walked."""
+    handover: str
+    memory: str
+    alignment: str
     latent_steps_per_agent: int
     """m; 0 for methods that take none."""
     num_questions: int
@@ -59,6 +63,8 @@ class RunMetrics:
     """Working memory inherited, summed over turns."""
     handover_seconds: float
     """Time to bring it into place."""
+    verify_seconds: float
+    """Time to check digests of memory, where that was asked for."""
     handover_hops: int
     """Turns that inherited memory."""
     truncated_rate: float
@@ -81,12 +87,13 @@ class RunMetrics:
         return asdict(self)
 
 
-def summarize(rows: Sequence[Prediction], config: RunConfig, *, run_id: str, run_dir: str) -> RunMetrics:
+def summarize(rows: Sequence[Prediction], config: RunConfig, *, graph: str, run_id: str, run_dir: str) -> RunMetrics:
     """Adds up the rows of a run.
 
     Args:
         rows: One per question.
         config: The run's settings.
+        graph: The name of its role graph.
         run_id: Its id in the tracker.
         run_dir: Its folder.
     """
@@ -102,7 +109,10 @@ def summarize(rows: Sequence[Prediction], config: RunConfig, *, run_id: str, run
         method=collaboration.method,
         task=config.data.task,
         model=config.model.model,
-        graph=collaboration.graph,
+        graph=graph,
+        handover=collaboration.handover,
+        memory=collaboration.memory,
+        alignment=collaboration.alignment,
         latent_steps_per_agent=collaboration.latent_steps if collaboration.method == "latent_mas" else 0,
         num_questions=len(rows),
         num_unscored=len(rows) - len(scored),
@@ -122,6 +132,7 @@ def summarize(rows: Sequence[Prediction], config: RunConfig, *, run_id: str, run
         scoring_seconds=sum(row.scoring_seconds for row in rows),
         handover_bytes=sum(row.handover_bytes for row in rows),
         handover_seconds=sum(row.handover_seconds for row in rows),
+        verify_seconds=sum(row.verify_seconds for row in rows),
         handover_hops=sum(turn.handover_bytes > 0 for row in rows for turn in row.turns),
         truncated_rate=_share(sum(row.truncated for row in rows), len(rows)),
         no_answer_rate=_share(sum(not row.prediction for row in scored), len(scored)),

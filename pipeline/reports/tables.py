@@ -22,31 +22,35 @@ def run_table(metrics: Mapping[str, Any]) -> Table:
 
 def comparison_table(runs: Sequence[Mapping[str, Any]]) -> Table:
     """Several runs side by side, a run a row, in the order given."""
-    table = Table(title="Comparison")
-    for name in ("method", "task", "model", "n"):
-        table.add_column(name, justify="right" if name == "n" else "left")
+    table = Table(title="Comparison", caption="Token, latent, prefill: per question. Speed: seconds of the run.")
     for name in (
-        "accuracy % [95 %]",
+        "method",
+        "graph",
+        "task",
+        "n",
+        "accuracy %",
+        "95 %",
         "lenient %",
-        "tokens/question",
-        "latent steps/question",
-        "seconds",
-        "no answer %",
+        "token",
+        "latent",
+        "prefill",
+        "speed",
     ):
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="left" if name in ("method", "graph", "task") else "right", no_wrap=True)
     for run in runs:
-        count = run["num_questions"]
+        count = max(run["num_questions"], 1)
         table.add_row(
             LABELS.get(run["method"], run["method"]),
+            run["graph"],
             run["task"],
-            run["model"],
-            str(count),
-            _accuracy(run),
+            str(run["num_questions"]),
+            f"{100 * run['accuracy']:.1f}",
+            f"{100 * run['accuracy_low']:.0f}-{100 * run['accuracy_high']:.0f}",
             f"{100 * run['accuracy_lenient']:.1f}",
-            f"{run['output_tokens_per_question']:.1f}",
-            f"{run['latent_steps'] / max(count, 1):.1f}",
+            f"{run['output_tokens_per_question']:.0f}",
+            f"{run['latent_steps'] / count:.0f}",
+            f"{run['prefill_tokens'] / count:.0f}",
             f"{run['seconds']:.1f}",
-            f"{100 * run['no_answer_rate']:.1f}",
         )
     return table
 
@@ -68,6 +72,6 @@ def _lines(m: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("seconds (tokens/s)", f"{m['seconds']:.1f} ({m['tokens_per_second']:.1f})"),
         ("seconds per agent", agents),
         ("load, scoring seconds", f"{m['load_seconds']:.1f}, {m['scoring_seconds']:.2f}"),
-        ("memory handed over MB", f"{m['handover_bytes'] / 1e6:.1f}"),
+        ("memory handed over MB (s)", f"{m['handover_bytes'] / 1e6:.1f} ({m['handover_seconds']:.2f})"),
         ("truncated, no answer %", f"{100 * m['truncated_rate']:.1f}, {100 * m['no_answer_rate']:.1f}"),
     ]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -40,6 +42,7 @@ def connected(address: str | None) -> Iterator[None]:
         ValueError: The cluster does not answer.
     """
     _quiet()
+    on_terminate = signal.getsignal(signal.SIGTERM)
     target = address or os.environ.get("RAY_ADDRESS") or "local"
     local = target == "local"
     try:
@@ -51,6 +54,8 @@ def connected(address: str | None) -> Iterator[None]:
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ValueError(f"--address {target!r} does not answer: {str(error).splitlines()[0]}") from error
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGTERM, on_terminate)  # Ray puts its own in, which ends the process on the spot
     try:
         yield
     finally:
@@ -58,11 +63,12 @@ def connected(address: str | None) -> Iterator[None]:
 
 
 def _quiet() -> None:
-    """Leaves the terminal to our own progress: Ray Data draws no bars and says only what went wrong."""
+    """Leaves the terminal to our own progress and stdout to the result: Ray Data draws no bars and logs to stderr."""
+    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else every actor pool prints a line of Ray's own worries
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming default; unset, Ray warns
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
     context.wait_for_min_actors_s = LOADING_SECONDS  # all replicas load before the first question is asked
     context.print_on_execution_start = False
     for noisy in ("ray", "ray.data"):
-        logging.getLogger(noisy).setLevel(logging.ERROR)
+        logging.getLogger(noisy).setLevel(logging.CRITICAL)

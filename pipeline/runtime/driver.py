@@ -11,15 +11,15 @@ from collections.abc import Mapping, Sequence
 from pipeline.agents import Agent, TurnRequest, TurnResult
 from pipeline.memory import Memory
 from pipeline.prompts import Note
-from pipeline.records import Answer, Question
+from pipeline.records import Answer, Assignment
 
 
-def answer_batch(questions: Sequence[Question], team: Mapping[str, Agent]) -> list[Answer]:
+def answer_batch(assignments: Sequence[Assignment], team: Mapping[str, Agent]) -> list[Answer]:
     """Lets a team answer a batch of questions together.
 
     Args:
-        questions: The batch.
-        team: The agents by role, in working order; the last one answers.
+        assignments: The batch.
+        team: The agents by role, in working order; one of them answers.
 
     Returns:
         One answer a question, in the same order.
@@ -29,25 +29,35 @@ def answer_batch(questions: Sequence[Question], team: Mapping[str, Agent]) -> li
     for name, agent in team.items():
         # Each agent gets, question by question, what the agents that it reads have left behind.
         requests = [
-            collect(question, [work[read][row] for read in agent.role.reads]) for row, question in enumerate(questions)
+            collect(assignment, agent, [work[read][row] for read in agent.role.reads])
+            for row, assignment in enumerate(assignments)
         ]
         work[name] = agent.take_turns(requests)
     finished = time.time()
     return [
         Answer(
-            question_id=question.id,
+            question_id=assignment.question.id,
             turns=tuple(results[row].turn for results in work.values()),
             started=started,
             finished=finished,
         )
-        for row, question in enumerate(questions)
+        for row, assignment in enumerate(assignments)
     ]
 
 
-def collect(question: Question, earlier: Sequence[TurnResult]) -> TurnRequest:
-    """One agent's request: the segments and the texts of the agents that it reads, in order."""
+def collect(assignment: Assignment, agent: Agent, earlier: Sequence[TurnResult]) -> TurnRequest:
+    """One agent's request: its question, and the segments and texts of the agents that it reads, in order.
+
+    The answering agent works on the question itself, the others on the assignment's source. Without a source nothing is
+    handed over, while the prompts still say what they would say.
+    """
+    source = assignment.source or assignment.question
+    handed = earlier if assignment.source else ()
     return TurnRequest(
-        question=question,
-        memory=Memory.of(result.segment for result in earlier if result.segment is not None),
-        notes=tuple(Note(role=r.turn.role, text=r.turn.text) for r in earlier if r.segment is None),
+        question=assignment.question if agent.role.answers else source,
+        memory=Memory.of(result.segment for result in handed if result.segment is not None and len(result.segment)),
+        notes=tuple(Note(role=r.turn.role, text=r.turn.text) for r in handed if r.segment is None),
+        remembered=tuple(result.turn.role for result in earlier if result.segment is not None),
+        source_id=source.id,
+        traced=assignment.traced,
     )

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
+from ray.exceptions import RayError
+
 from pipeline.config import RunConfig
-from pipeline.records import Prediction, Question
+from pipeline.graphs import CollaborationPlan
+from pipeline.records import Answer, Assignment, Prediction
 from pipeline.reports import RunMetrics, summarize
 from pipeline.runtime.cluster import connected
 from pipeline.runtime.progress import progress
@@ -15,55 +19,93 @@ from pipeline.runtime.sharding import stream_predictions
 from pipeline.tracking import TrackedRun, open_run
 
 
-def evaluate(config: RunConfig, questions: Sequence[Question], folder: RunFolder, *, store: Path) -> RunMetrics:
+@dataclass(frozen=True, kw_only=True)
+class RunRequest:
+    """A run that has been checked as far as that goes without Ray or a model."""
+
+    config: RunConfig
+    """Its settings."""
+    plan: CollaborationPlan
+    """Who works together."""
+    assignments: Sequence[Assignment]
+    """All its questions, and whose memory each of them gets."""
+    folder: RunFolder
+    """Where its rows go."""
+    store: Path
+    """Folder of the default MLflow store."""
+
+    @property
+    def order(self) -> dict[str, int]:
+        """The place of each question by its id."""
+        return {assignment.question.id: place for place, assignment in enumerate(self.assignments)}
+
+
+class BrokenRunError(Exception):
+    """The cluster failed in a way that a retry did not mend; finished rows are on disk."""
+
+
+def evaluate(request: RunRequest) -> RunMetrics:
     """Asks the questions that the run folder does not hold yet, and reports on all of them.
 
     Rows are on disk as soon as their batch has finished; whatever ends the run, they stay there.
 
-    Args:
-        config: The run's settings.
-        questions: All questions of the run.
-        folder: Where its rows go.
-        store: Folder of the default MLflow store.
-
     Raises:
-        ValueError: The tracker or the cluster can't be used.
+        ValueError: The tracker, the cluster or the model can't be used.
+        BrokenRunError: The cluster failed for good.
     """
-    done = [row for row in folder.read() if not row.error]
-    finished = {row.question_id for row in done}
-    todo = [question for question in questions if question.id not in finished]
-    attempt = 1 + max((row.attempt for row in folder.read()), default=0)
-    order = [question.id for question in questions]
-    with open_run(config, store=store, run_id=folder.read_json("run.json").get("run_id")) as run:
+    folder, config = request.folder, request.config
+    before = folder.read()
+    done = [row for row in before if not row.error and row.question_id in request.order]
+    attempt = 1 + max((row.attempt for row in before), default=0)
+    with open_run(config, store=request.store, run_id=folder.read_json("run.json").get("run_id")) as run:
         folder.write_json("run.json", {"run_id": run.run_id})
         try:
-            if todo:
+            if len(done) < len(request.assignments):
                 with connected(config.execution.address):
-                    _ask(todo, done, config, folder, run, attempt)
+                    _ask(request, done, run, attempt)
+        except RayError as error:
+            raise BrokenRunError(
+                f"the cluster broke off the run: {str(error).strip().splitlines()[-1][:300]}"
+            ) from error
         finally:
-            rows = folder.consolidate(order)
-        metrics = summarize(rows, config, run_id=run.run_id, run_dir=str(folder.path))
+            rows = folder.consolidate(request.order)
+        rows += _unanswered(request, rows, attempt)
+        metrics = summarize(rows, config, graph=request.plan.graph.name, run_id=run.run_id, run_dir=str(folder.path))
         folder.write_json("metrics.json", metrics.to_dict())
         run.log_result(metrics.to_dict(), folder.path)
     return metrics
 
 
-def _ask(
-    todo: Sequence[Question],
-    done: Sequence[Prediction],
-    config: RunConfig,
-    folder: RunFolder,
-    run: TrackedRun,
-    attempt: int,
-) -> None:
+def _ask(request: RunRequest, done: Sequence[Prediction], run: TrackedRun, attempt: int) -> None:
     """Streams answers into the run folder and tells how it goes."""
-    rows = list(done)
-    title = f"{config.collaboration.method} on {config.data.task}"
-    with progress(title, len(rows) + len(todo)) as report:
-        for finished in stream_predictions(todo, config, attempt=attempt):
-            folder.append(finished)
-            rows += finished
+    config, rows = request.config, list(done)
+    finished = {row.question_id for row in done}
+    todo = [assignment for assignment in request.assignments if assignment.question.id not in finished]
+    told: set[str] = set()
+    with progress(f"{config.collaboration.method} on {config.data.task}", len(request.assignments)) as report:
+        for batch in stream_predictions(todo, config, request.plan, attempt=attempt):
+            request.folder.append(batch.predictions)
+            rows += batch.predictions
             scored = [row for row in rows if row.correct is not None]
             accuracy = sum(bool(row.correct) for row in scored) / max(len(scored), 1)
             run.log_progress({"accuracy_so_far": accuracy}, step=len(rows))
+            for notice in set(batch.notices) - told:
+                report.say(f"note: {notice}")
+                run.log_notice(notice)
+            told.update(batch.notices)
             report(len(rows), f"accuracy so far {100 * accuracy:.1f} %")
+
+
+def _unanswered(request: RunRequest, rows: Sequence[Prediction], attempt: int) -> list[Prediction]:
+    """Rows for questions that went into the stream and did not come out: unscored, and put on disk."""
+    there = {row.question_id for row in rows}
+    lost = [assignment.question for assignment in request.assignments if assignment.question.id not in there]
+    error = "no answer came back from the cluster"
+    missing = [
+        Prediction.of(question, Answer(question_id=question.id, error=error), None, seconds=0, attempt=attempt)
+        for question in lost
+    ]
+    if missing:
+        request.folder.append(missing)
+        request.folder.consolidate(request.order)
+    return missing

@@ -5,17 +5,20 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from pipeline.records import Answer, Prediction, Question
+from pipeline.records import Answer, Assignment, Prediction, Question
 from pipeline.scoring import grade
 
 
 def score_batch(batch: dict[str, Any], attempt: int) -> dict[str, Any]:
-    """Grades a batch of answers; runs as a CPU task."""
+    """Grades a batch of answers; runs as a CPU task. A replica's failure and notices pass through."""
+    passed = {"failure": batch["failure"], "notice": batch["notice"]}
+    if any(batch["failure"]):
+        return {"prediction": [""] * len(batch["failure"]), **passed}
     rows = [
-        score_one(Question.from_json(question), Answer.from_json(answer), attempt)
-        for question, answer in zip(batch["question"], batch["answer"], strict=True)
+        score_one(Assignment.from_json(assignment).question, Answer.from_json(answer), attempt)
+        for assignment, answer in zip(batch["assignment"], batch["answer"], strict=True)
     ]
-    return {"prediction": [row.to_json() for row in rows]}
+    return {"prediction": [row.to_json() for row in rows], **passed}
 
 
 def score_one(question: Question, answer: Answer, attempt: int) -> Prediction:

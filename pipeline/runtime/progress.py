@@ -8,7 +8,15 @@ from contextlib import contextmanager
 from typing import Protocol
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 EVERY = 10.0
 """Seconds between lines where there is no terminal."""
@@ -20,6 +28,9 @@ class Report(Protocol):
     def __call__(self, done: int, note: str) -> None:
         """Says that `done` questions have finished, with a note on how they went."""
 
+    def say(self, text: str) -> None:
+        """Says something else, on a line of its own."""
+
 
 @contextmanager
 def progress(title: str, total: int) -> Iterator[Report]:
@@ -28,7 +39,7 @@ def progress(title: str, total: int) -> Iterator[Report]:
     if console.is_terminal:
         with _bar(console) as bar:
             task = bar.add_task(title, total=total, note="loading the model")
-            yield lambda done, note: bar.update(task, completed=done, note=note)
+            yield _Bar(bar, task)
     else:
         console.print(f"{title}: {total} questions; loading the model", highlight=False, soft_wrap=True)
         yield _Lines(console, title, total)
@@ -46,6 +57,17 @@ def _bar(console: Console) -> Progress:
     )
 
 
+class _Bar:
+    def __init__(self, bar: Progress, task: TaskID) -> None:
+        self._bar, self._task = bar, task
+
+    def __call__(self, done: int, note: str) -> None:
+        self._bar.update(self._task, completed=done, note=note)
+
+    def say(self, text: str) -> None:
+        self._bar.console.print(text, highlight=False, markup=False)
+
+
 class _Lines:
     def __init__(self, console: Console, title: str, total: int) -> None:
         self._console, self._title, self._total = console, title, total
@@ -55,3 +77,6 @@ class _Lines:
         if time.monotonic() - self._last >= EVERY or done == self._total:
             self._last = time.monotonic()
             self._console.print(f"{self._title}: {done}/{self._total} {note}", highlight=False, soft_wrap=True)
+
+    def say(self, text: str) -> None:
+        self._console.print(text, highlight=False, markup=False, soft_wrap=True)

@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import Any
 
 from pipeline.config import RunConfig
-from pipeline.records import Answer, Question
+from pipeline.graphs import CollaborationPlan
+from pipeline.records import Answer, Assignment
 
 log = logging.getLogger(__name__)
 
@@ -18,7 +19,7 @@ log = logging.getLogger(__name__)
 class ReplicaWorker:
     """One model replica in an actor of Ray Data's pool; plays all roles, so memory never leaves its device."""
 
-    def __init__(self, settings: dict[str, Any], threads: int) -> None:
+    def __init__(self, settings: dict[str, Any], plan: CollaborationPlan, threads: int) -> None:
         import ray
         import torch
 
@@ -28,27 +29,39 @@ class ReplicaWorker:
         began = time.perf_counter()
         torch.set_num_threads(threads)
         config = RunConfig.from_flat(settings)
-        self._lm = load_model(config.model)
-        self._team = build_team(self._lm, config)
-        self._load_seconds = time.perf_counter() - began
         self._name = ray.get_runtime_context().get_actor_id()
+        self._failure = ""
+        try:
+            self._lm = load_model(config.model)
+            self._team = build_team(self._lm, config, plan)
+        except ValueError as error:  # told to the driver in a row: as an exception it would drown in Ray's own words
+            self._failure = str(error)
+        self._load_seconds = time.perf_counter() - began
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Answers a batch of question records."""
-        answers = self._answer([Question.from_json(line) for line in batch["question"]])
+        """Answers a batch of assignment records."""
+        if self._failure:
+            return self._rows(batch, [""] * len(batch["assignment"]))
+        answers = self._answer([Assignment.from_json(line) for line in batch["assignment"]])
         told = {"replica": self._name, "load_seconds": self._load_seconds, "peak_bytes": self._peak_bytes()}
-        return {"question": batch["question"], "answer": [replace(a, **told).to_json() for a in answers]}
+        return self._rows(batch, [replace(answer, **told).to_json() for answer in answers])
 
-    def _answer(self, questions: Sequence[Question]) -> list[Answer]:
+    def _rows(self, batch: dict[str, Any], answers: list[str]) -> dict[str, Any]:
+        failures = [self._failure] * len(answers)
+        notices = ["" if self._failure else self._lm.notice] * len(answers)
+        return {"assignment": batch["assignment"], "answer": answers, "failure": failures, "notice": notices}
+
+    def _answer(self, assignments: Sequence[Assignment]) -> list[Answer]:
         from pipeline.runtime.driver import answer_batch
 
         try:
-            return answer_batch(questions, self._team)
+            return answer_batch(assignments, self._team)
         except Exception as error:  # ours, whatever it is: it may cost its own question and no other
-            if len(questions) == 1:
-                log.exception("question %s stays unscored", questions[0].id)
-                return [Answer(question_id=questions[0].id, error=f"{type(error).__name__}: {error}")]
-            return [answer for question in questions for answer in self._answer([question])]
+            if len(assignments) == 1:
+                question_id = assignments[0].question.id
+                log.exception("question %s stays unscored", question_id)
+                return [Answer(question_id=question_id, error=f"{type(error).__name__}: {error}")]
+            return [answer for one in assignments for answer in self._answer([one])]
 
     def _peak_bytes(self) -> int:
         import torch

@@ -1,6 +1,7 @@
 """The run folder: every finished question is on disk before the next one is asked for.
 
 config.yaml          the settings; `--config` reads it again
+graph.yaml           the role graph, as it was when the run began
 run.json             the run's id in the tracker
 parts/*.parquet      rows as they finish, one file a batch (only while the run goes on)
 predictions.parquet  all rows, in the order of the questions; the columns are the fields of `records.Prediction`
@@ -11,7 +12,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
+import shutil
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Self
@@ -20,9 +22,20 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from pipeline.config import RunConfig, flag
+from pipeline.graphs import CollaborationPlan
 from pipeline.records import Prediction
 
 _USAGE = pa.struct([("output_tokens", pa.int64()), ("latent_steps", pa.int64()), ("prefill_tokens", pa.int64())])
+_THOUGHT = pa.struct(
+    [
+        ("step", pa.int64()),
+        ("tokens", pa.list_(pa.string())),
+        ("probabilities", pa.list_(pa.float64())),
+        ("norm", pa.float64()),
+        ("nearest", pa.string()),
+        ("cosine", pa.float64()),
+    ]
+)
 _TURN = pa.struct(
     [
         ("role", pa.string()),
@@ -32,6 +45,8 @@ _TURN = pa.struct(
         ("seconds", pa.float64()),
         ("handover_bytes", pa.int64()),
         ("handover_seconds", pa.float64()),
+        ("verify_seconds", pa.float64()),
+        ("thoughts", pa.list_(_THOUGHT)),
     ]
 )
 _TYPES: dict[str, pa.DataType] = {
@@ -58,17 +73,20 @@ class RunFolder:
     """The folder, absolute."""
 
     @classmethod
-    def create(cls, path: Path, config: RunConfig) -> Self:
+    def create(cls, path: Path, config: RunConfig, plan: CollaborationPlan) -> Self:
         """Makes a new run folder.
 
         Raises:
             ValueError: There is something at that path already, or it can't be made.
         """
-        if path.exists() and (not path.is_dir() or any(path.iterdir())):
-            raise ValueError(f"--out {str(path)!r} exists; choose another folder, or go on with it: --resume {path}")
         try:
+            if path.exists() and (not path.is_dir() or any(path.iterdir())):
+                raise ValueError(
+                    f"--out {str(path)!r} exists; choose another folder, or go on with it: --resume {path}"
+                )
             (path / "parts").mkdir(parents=True, exist_ok=True)
             (path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
+            (path / "graph.yaml").write_text(plan.graph.to_yaml(), encoding="utf-8")
         except OSError as error:
             raise ValueError(f"--out {str(path)!r} can't be written: {error.strerror}") from error
         return cls(path.resolve())
@@ -89,12 +107,17 @@ class RunFolder:
         """The settings that the run was started with."""
         return RunConfig.from_yaml(self.path / "config.yaml")
 
-    def check_same(self, config: RunConfig) -> None:
+    def check_same(self, config: RunConfig, plan: CollaborationPlan) -> None:
         """Refuses to go on with settings that would give other answers.
 
         Raises:
             ValueError: A setting differs; the message names the first one.
         """
+        file = self.path / "graph.yaml"
+        if file.is_file() and file.read_text("utf-8") != plan.graph.to_yaml():
+            raise ValueError(
+                f"--graph {config.collaboration.graph!r} is not what it was when the run began; see {file}"
+            )
         before, now = self.config.flat(), config.flat()
         for name in before:
             if name not in FREE_TO_CHANGE and before[name] != now[name]:
@@ -102,6 +125,11 @@ class RunFolder:
                     f"{flag(name)} was {before[name]!r} and is now {now[name]!r}; a resumed run keeps its settings "
                     f"(leave the flag out, or start a new run)"
                 )
+
+    def discard_if_empty(self) -> None:
+        """Removes a folder that holds no rows, so that the next try finds its place free."""
+        if not self.read():
+            shutil.rmtree(self.path)
 
     def append(self, predictions: Sequence[Prediction]) -> None:
         """Puts finished rows on disk."""
@@ -122,10 +150,16 @@ class RunFolder:
                         rows[row.question_id] = row
         return list(rows.values())
 
-    def consolidate(self, order: Sequence[str]) -> list[Prediction]:
-        """Gathers the parts into `predictions.parquet` and returns the rows, in the order of the question ids given."""
-        rank = {question_id: index for index, question_id in enumerate(order)}
-        rows = sorted(self.read(), key=lambda row: rank.get(row.question_id, len(rank)))
+    def consolidate(self, order: Mapping[str, int]) -> list[Prediction]:
+        """Gathers the parts into `predictions.parquet`.
+
+        Args:
+            order: The place of each of the run's questions by its id; rows of other questions are left out.
+
+        Returns:
+            The rows, in that order.
+        """
+        rows = sorted((row for row in self.read() if row.question_id in order), key=lambda row: order[row.question_id])
         _write(self.path / "predictions.parquet", rows)
         for part in (self.path / "parts").glob("*.parquet"):
             part.unlink()

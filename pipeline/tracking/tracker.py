@@ -12,8 +12,12 @@ from typing import Any
 
 from pipeline.config import RunConfig
 
-TAGS = ("method", "graph", "model", "task")
-FILES = ("predictions.parquet", "config.yaml", "metrics.json")
+log = logging.getLogger(__name__)
+
+TAGS = ("method", "graph", "model", "task", "handover", "memory", "alignment")
+CONTROLS = ("experts", "handover", "memory", "alignment")
+"""Settings that a run's name tells where they are not the default."""
+FILES = ("predictions.parquet", "config.yaml", "graph.yaml", "metrics.json")
 """What of a run folder is kept as artifacts."""
 
 
@@ -28,16 +32,38 @@ class TrackedRun:
 
     def log_progress(self, values: Mapping[str, float], *, step: int) -> None:
         """Records running values; `step` is the number of finished questions."""
-        for name, value in values.items():
-            self.client.log_metric(self.run_id, name, value, step=step)
+        with self._forgiving():
+            for name, value in values.items():
+                self.client.log_metric(self.run_id, name, value, step=step)
+
+    def log_notice(self, text: str) -> None:
+        """Records something that readers of the run should know."""
+        with self._forgiving():
+            self.client.set_tag(self.run_id, "notice", text)
 
     def log_result(self, metrics: Mapping[str, Any], folder: Path) -> None:
         """Records a run's totals, and those files of its folder that are worth keeping."""
-        for name, value in _numbers(metrics):
-            self.client.log_metric(self.run_id, name, value)
-        for name in FILES:
-            if (folder / name).is_file():
-                self.client.log_artifact(self.run_id, str(folder / name))
+        with self._forgiving():
+            for name, value in _numbers(metrics):
+                self.client.log_metric(self.run_id, name, value)
+            for name in FILES:
+                if (folder / name).is_file():
+                    self.client.log_artifact(self.run_id, str(folder / name))
+
+    def close(self, status: str) -> None:
+        """Ends the run as FINISHED, FAILED or KILLED."""
+        with self._forgiving():
+            self.client.set_terminated(self.run_id, status=status)
+
+    @contextmanager
+    def _forgiving(self) -> Iterator[None]:
+        """A tracker that stops working in mid-run costs no results: they are in the run folder."""
+        try:
+            yield
+        except Exception as error:  # whatever the store's client raises, from HTTP errors to a locked database
+            log.warning(
+                "the MLflow run is incomplete: %s", (str(error).splitlines() or [type(error).__name__])[0][:200]
+            )
 
 
 @contextmanager
@@ -53,42 +79,44 @@ def open_run(config: RunConfig, *, store: Path, run_id: str | None = None) -> It
         ValueError: The tracking URI can't be used.
     """
     import mlflow
-    from mlflow.exceptions import MlflowException
 
     for noisy in ("mlflow", "alembic"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for the result
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
     uri = config.tracking.tracking_uri or f"sqlite:///{store / 'mlflow.db'}"
     try:
         client = mlflow.MlflowClient(tracking_uri=uri)
         run = _start(client, config, None if config.tracking.tracking_uri else store / "mlartifacts", run_id)
-    except (MlflowException, OSError) as error:
+    except Exception as error:  # whatever the store's client raises: MLflow's, SQLAlchemy's, sqlite3's, HTTP's
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise ValueError(f"--tracking-uri {uri!r} can't be used: {reason}") from error
     try:
         yield run
     except KeyboardInterrupt:
-        client.set_terminated(run.run_id, status="KILLED")
+        run.close("KILLED")
         raise
     except BaseException:
-        client.set_terminated(run.run_id, status="FAILED")
+        run.close("FAILED")
         raise
-    client.set_terminated(run.run_id, status="FINISHED")
+    run.close("FINISHED")
 
 
 def run_name(config: RunConfig) -> str:
     """A name that tells runs of one experiment apart: method, graph, model and m."""
     parts: list[str] = [config.collaboration.method]
     if config.collaboration.method != "single":
-        parts.append(config.collaboration.graph)
+        parts.append(Path(config.collaboration.graph).stem)
     parts.append(config.model.model.rstrip("/").rsplit("/", 1)[-1])
     if config.collaboration.method == "latent_mas":
         parts.append(f"m{config.collaboration.latent_steps}")
+    defaults = RunConfig().flat()
+    parts += [str(value) for name, value in config.flat().items() if name in CONTROLS and value != defaults[name]]
     return "-".join(parts)
 
 
 def _start(client: Any, config: RunConfig, artifacts: Path | None, run_id: str | None) -> TrackedRun:
-    if run_id is not None:
+    if run_id is not None and _knows(client, run_id):
         client.update_run(run_id, status="RUNNING")
         return TrackedRun(client, run_id)
     name = config.tracking.experiment or f"latentmas/{config.data.task}"
@@ -101,6 +129,17 @@ def _start(client: Any, config: RunConfig, artifacts: Path | None, run_id: str |
     for key, value in settings.items():
         client.log_param(run.info.run_id, key, value)
     return TrackedRun(client, run.info.run_id)
+
+
+def _knows(client: Any, run_id: str) -> bool:
+    """Whether a store has a run; one that was deleted or lies in another store is begun anew."""
+    from mlflow.exceptions import MlflowException
+
+    try:
+        client.get_run(run_id)
+    except MlflowException:
+        return False
+    return True
 
 
 def _numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, float]]:

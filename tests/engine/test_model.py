@@ -106,6 +106,6 @@ def test_memory_of_another_model_is_refused_naming_both(llama):
     assert other.fingerprint != llama.fingerprint
     batch = other.open([Memory()], columns=5)
     prefill(other, batch, [PROMPTS[0]])
-    segment = batch.cut(0, 0, role="planner", question_id="q", fingerprint=other.fingerprint)
+    segment = batch.cut(0, 0, role="planner", question_id="q", fingerprint=other.fingerprint, latent_steps=0)
     with pytest.raises(ValueError, match=f"{other.fingerprint}.*{llama.fingerprint}"):
         llama.open([Memory.of([segment])], columns=1)

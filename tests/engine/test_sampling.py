@@ -61,3 +61,23 @@ def test_looking_at_the_best_candidates_first_changes_no_draw(seed, top_p, sprea
     )
     assert torch.equal(together, alone)
     assert ((together >= 0) & (together < 700)).all()
+
+
+def test_ties_are_drawn_the_same_beside_any_neighbour():
+    """Half precision makes many logits equal; whether a neighbour needs the whole vocabulary must not matter."""
+    generator = torch.Generator().manual_seed(0)
+    flat_V = torch.zeros(700)
+    for _ in range(40):
+        row_V = torch.randn(700, generator=generator).mul(3).bfloat16().float()
+        uniform = torch.rand(1, generator=generator, dtype=torch.float64)
+        alone = sample(row_V[None], uniform, temperature=0.6, top_p=0.95)
+        beside = sample(torch.stack([flat_V, row_V]), uniform.expand(2), temperature=0.6, top_p=0.95)
+        assert int(alone) == int(beside[1])
+
+
+def test_a_row_that_needs_the_whole_vocabulary_gets_it():
+    logits_V = torch.zeros(700)
+    ids = {
+        int(sample(logits_V[None], torch.tensor([u]).double(), temperature=1.0, top_p=1.0)) for u in (0.0, 0.5, 0.999)
+    }
+    assert ids == {0, 350, 699}

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from clusters import RAY
+from clusters import RAY, running_head
 from jobs import compare, eval
 
 ROOT = Path(__file__).parents[2]
@@ -61,7 +62,18 @@ def broken_dir(tmp_path: Path) -> Path:
         (["--out", "USED"], ["--out", "exists", "--resume"]),
         (["--resume", "nowhere"], ["--resume", "nowhere"]),
         (["--resume", "USED", "--out", "x"], ["--out", "--resume"]),
+        (["--resume", "USED", "--config", "UNKNOWN.yaml"], ["--config", "latent_step"]),
+        (["--resume", "USED", "--config", "DEMO.yaml"], ["--config", "--resume"]),
+        (["--resume", "BROKENRUN"], ["--latent-steps", "'3'", "a whole number"]),
+        (["--latent", "3"], ["--latent"]),
         (["--top-p", "0"], ["--top-p", "0"]),
+        (["--graph", "circle"], ["--graph", "circle", "hierarchical", "sequential"]),
+        (["--graph", "CIRCLE.yaml"], ["CIRCLE", "in a circle"]),
+        (["--graph", "POET.yaml"], ["POET", "no prompt for role 'poet'"]),
+        (["--experts", "chained"], ["--experts", "sequential"]),
+        (["--handover", "all"], ["--handover", "all", "full", "thoughts", "prompt"]),
+        (["--memory", "shuffled", "--limit", "1"], ["--memory", "shuffled", "at least 2"]),
+        (["--trace", "-1"], ["--trace", "-1"]),
         (["--tracking-uri", "nonsense://x", "--model", "MODEL"], ["--tracking-uri", "nonsense://x"]),
     ],
 )
@@ -73,6 +85,11 @@ def test_bad_input_ends_in_one_line_and_exit_code_2(argv, words, tmp_path, capsy
     (used / "config.yaml").write_text("task: demo\n")
     (tmp_path / "UNKNOWN.yaml").write_text("latent_step: 3\n")
     (tmp_path / "LIST.yaml").write_text("- 1\n- 2\n")
+    (tmp_path / "DEMO.yaml").write_text("task: demo\n")
+    (tmp_path / "CIRCLE.yaml").write_text("roles: [{name: solver, answers: true, reads: [solver]}]")
+    (tmp_path / "POET.yaml").write_text("roles: [{name: poet, answers: true}]")
+    (tmp_path / "BROKENRUN").mkdir()
+    (tmp_path / "BROKENRUN/config.yaml").write_text("latent_steps: '3'\n")
     (tmp_path / "empty").mkdir()
     names = {"DATA": broken_dir(tmp_path), "EMPTY": tmp_path / "empty", "WEIGHTLESS": weightless, "USED": used}
     argv = [str({**names, "MODEL": model_dir}.get(arg, arg)) for arg in argv]
@@ -86,9 +103,10 @@ def test_bad_input_ends_in_one_line_and_exit_code_2(argv, words, tmp_path, capsy
     assert len([text for text in captured.err.splitlines() if text.startswith("eval.py: error")]) == 1
 
 
-def test_bad_input_leaves_no_run_folder_behind(tmp_path):
-    assert eval.main(["--model", "./nothing"]) == 2
-    assert not (tmp_path / "runs").exists()
+@pytest.mark.parametrize("argv", [["--model", "./nothing"], ["--tracking-uri", "nonsense://x", "--model", "MODEL"]])
+def test_bad_input_leaves_no_run_folder_behind(argv, tmp_path, model_dir):
+    assert eval.main(["--out", "run", *(str(model_dir) if arg == "MODEL" else arg for arg in argv)]) == 2
+    assert not (tmp_path / "run").exists()
 
 
 def test_the_embedded_models_absence_says_how_to_get_it(monkeypatch, capsys):
@@ -101,7 +119,8 @@ def test_help_names_every_flag_of_the_contract(capsys):
     with pytest.raises(SystemExit):
         eval.main(["--help"])
     text = capsys.readouterr().out
-    flags = """--method --task --data-dir --model --graph --latent-steps --alignment --replicas --limit --batch-size
+    flags = """--method --task --data-dir --model --graph --experts --latent-steps --alignment --handover --memory
+        --trace --verify-memory --replicas --limit --batch-size
         --max-new-tokens --temperature --top-p --seed --dtype --out --resume --experiment --tracking-uri --address
         --config --print_config"""
     assert [flag for flag in flags.split() if flag not in text] == []
@@ -173,30 +192,90 @@ def test_a_question_that_cannot_be_answered_stays_unscored_and_costs_no_other(ru
     assert "context" in rows[1]["error"]
 
 
-@pytest.mark.ray
-def test_ctrl_c_keeps_finished_rows_and_resume_gives_the_undisturbed_answers(run_eval, ray_head, model_dir, tmp_path):
-    settings = ["--model", str(model_dir), "--method", "text_mas", "--max-new-tokens", "60", "--batch-size", "1"]
-    command = [sys.executable, str(ROOT / "jobs/eval.py"), "--address", ray_head.address, *settings, "--out", "run"]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=tmp_path, text=True)
+def stopped_run(signal_number: int, argv: list[str], cwd: Path) -> tuple[int, str, str]:
+    """Starts a run in a process of its own and sends it a signal once the first rows are on disk."""
+    command = [sys.executable, str(ROOT / "jobs/eval.py"), *argv]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=cwd, text=True)
     end = time.monotonic() + 120
-    while not list(Path("run/parts").glob("*.parquet")) and time.monotonic() < end and process.poll() is None:
+    while not list((cwd / "run/parts").glob("*.parquet")) and time.monotonic() < end and process.poll() is None:
         time.sleep(0.05)
-    os.kill(process.pid, signal.SIGINT)
+    os.kill(process.pid, signal_number)
     out, err = process.communicate(timeout=60)
-    assert process.returncode == 130, err
-    assert out == ""
+    return process.returncode, out, err
+
+
+@pytest.mark.ray
+@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_run_keeps_its_rows_and_resume_gives_the_undisturbed_answers(
+    signal_number, ray_head, model_dir, tmp_path
+):
+    settings = ["--model", str(model_dir), "--method", "text_mas", "--max-new-tokens", "60", "--batch-size", "1"]
+    address = ["--address", ray_head.address]
+    code, out, err = stopped_run(signal_number, [*address, *settings, "--out", "run"], tmp_path)
+    assert (code, out) == (130, ""), err
     assert "Traceback" not in err
     assert "--resume" in err
     before = texts("run")
     assert 0 < len(before) < 24
 
-    address = ["--address", ray_head.address]
     assert eval.main(["--resume", "run", *address, "--max-new-tokens", "61"]) == 2
     assert eval.main(["--resume", "run", *address, "--batch-size", "8"]) == 0
     rows = pq.read_table("run/predictions.parquet").to_pylist()
     assert {row["question_id"] for row in rows if row["attempt"] == 1} == before.keys()
-    assert eval.main([*address, *settings, "--batch-size", "8", "--out", "whole"]) == 0
-    assert texts("run") == texts("whole")
+    if signal_number == signal.SIGINT:
+        assert eval.main([*address, *settings, "--batch-size", "8", "--out", "whole"]) == 0
+        assert texts("run") == texts("whole")
+
+
+@pytest.mark.ray
+def test_a_model_that_cannot_be_loaded_on_the_cluster_is_one_line(run_eval, model_dir, tmp_path, capsys):
+    broken = tmp_path / "broken"
+    shutil.copytree(model_dir, broken)
+    (broken / "model.safetensors").write_bytes(b"damaged")
+    code, _ = run_eval("--model", "broken", "--out", "run")  # relative: workers have other folders
+    assert code == 2
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.ray
+def test_a_relative_model_and_the_users_graph_reach_the_workers(run_eval, model_dir, tmp_path):
+    shutil.copytree(model_dir, tmp_path / "mine")
+    (tmp_path / "duo.yaml").write_text(
+        "roles: [{name: poet, system: You rhyme., duty: Rhyme.}, {name: solver, reads: [poet], answers: true}]"
+    )
+    control = ["--memory", "shuffled", "--handover", "thoughts", "--verify-memory", "true", "--trace", "2"]
+    code, metrics = run_eval("--model", "mine", "--graph", "duo.yaml", *control, "--out", "run", "--limit", "7")
+    assert code == 0
+    assert (metrics["graph"], metrics["memory"], metrics["handover"]) == ("duo", "shuffled", "thoughts")
+    rows = pq.read_table("run/predictions.parquet").to_pylist()
+    assert [[turn["role"] for turn in row["turns"]] for row in rows] == [["poet", "solver"]] * 5
+    assert [len(row["turns"][0]["thoughts"]) for row in rows] == [3, 3, 0, 0, 0]
+    assert (Path("run") / "graph.yaml").read_text().startswith("experts: []")
+    code, again = run_eval("--config", "run/config.yaml", "--out", "again")
+    assert texts(again["run_dir"]) == texts(metrics["run_dir"])
+
+
+@pytest.mark.ray
+def test_hierarchical_answers_do_not_depend_on_replicas(run_eval):
+    settings = ["--graph", "hierarchical", "--limit", "12"]
+    _, one = run_eval(*settings, "--batch-size", "8", "--out", "one")
+    _, two = run_eval(*settings, "--batch-size", "2", "--replicas", "2", "--out", "two")
+    assert texts(one["run_dir"]) == texts(two["run_dir"])
+    assert one["handover_hops"] == 8  # the summarizer's; the experts inherit nothing
+
+
+@pytest.mark.ray
+def test_more_replicas_than_the_cluster_can_hold_are_refused(run_eval, tmp_path):
+    assert run_eval("--replicas", "5", "--out", "run")[0] == 2
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+def test_one_cpu_is_enough(model_dir, tmp_path, capsys):
+    with running_head(num_cpus=1) as head:
+        argv = ["--address", head.address, "--model", str(model_dir), *SHORT, "--limit", "4", "--out", "run"]
+        assert eval.main(argv) == 0
 
 
 @pytest.mark.ray

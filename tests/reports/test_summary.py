@@ -40,7 +40,7 @@ def unscored(number: int) -> Prediction:
 
 def test_totals_add_up():
     rows = [row(1), row(2, right=False), row(3, boxed=False), row(4, finished=5)]
-    m = summarize(rows, RunConfig(), run_id="r", run_dir="d")
+    m = summarize(rows, RunConfig(), graph="sequential", run_id="r", run_dir="d")
     assert (m.accuracy, m.accuracy_lenient, m.no_answer_rate) == (0.5, 0.75, 0.25)
     assert m.accuracy_low < 0.5 < m.accuracy_high
     assert (m.output_tokens, m.output_tokens_per_question, m.latent_steps, m.prefill_tokens) == (28, 7, 16, 120)
@@ -52,12 +52,12 @@ def test_totals_add_up():
 
 
 def test_an_unscored_question_is_told_of_and_not_counted_as_wrong():
-    m = summarize([row(1), unscored(2)], RunConfig(), run_id="r", run_dir="d")
+    m = summarize([row(1), unscored(2)], RunConfig(), graph="sequential", run_id="r", run_dir="d")
     assert (m.num_questions, m.num_unscored, m.accuracy) == (2, 1, 1.0)
 
 
 def test_a_run_without_rows_has_totals_of_zero():
-    m = summarize([], RunConfig(), run_id="r", run_dir="d")
+    m = summarize([], RunConfig(), graph="sequential", run_id="r", run_dir="d")
     assert (m.accuracy, m.seconds, m.tokens_per_second) == (0, 0, 0)
 
 
@@ -69,7 +69,7 @@ def test_the_pause_before_a_resume_is_not_counted():
 
 def test_m_is_reported_for_the_latent_method_only():
     for method, steps in (("single", 0), ("text_mas", 0), ("latent_mas", 10)):
-        m = summarize([row(1)], RunConfig.from_flat({"method": method}), run_id="r", run_dir="d")
+        m = summarize([row(1)], RunConfig.from_flat({"method": method}), graph="sequential", run_id="r", run_dir="d")
         assert m.latent_steps_per_agent == steps
 
 
@@ -82,6 +82,6 @@ def test_repetition_is_eight_words_four_times():
 
 
 def test_tables_show_every_run():
-    metrics = summarize([row(1)], RunConfig(), run_id="r", run_dir="d").to_dict()
+    metrics = summarize([row(1)], RunConfig(), graph="sequential", run_id="r", run_dir="d").to_dict()
     assert run_table(metrics).row_count > 5
     assert comparison_table([metrics, metrics]).row_count == 2

@@ -1,16 +1,21 @@
 """The walk over the graph, and what the whole system promises: answers depend on the question alone."""
 
+import gc
 import random
+import weakref
 
 import pytest
 import torch
 
-from pipeline.agents import TurnRequest, build_team
+from pipeline.agents import build_team
 from pipeline.config import DecodingConfig, RunConfig
 from pipeline.engine import build_alignment, decode, prefill, think
-from pipeline.memory import Memory
+from pipeline.graphs import plan_for
+from pipeline.memory import KVBatch, Memory
 from pipeline.records import Question
+from pipeline.runtime.assigning import assign as assign_memory
 from pipeline.runtime.driver import answer_batch, collect
+from tiny import tiny_model
 
 TEXTS = [
     "What is 2 + 3?",
@@ -30,7 +35,12 @@ METHODS = ("single", "text_mas", "latent_mas")
 
 
 def team_of(lm, method, **settings):
-    return build_team(lm, RunConfig.from_flat({"method": method, "max_new_tokens": 12, "latent_steps": 4, **settings}))
+    config = RunConfig.from_flat({"method": method, "max_new_tokens": 12, "latent_steps": 4, **settings})
+    return build_team(lm, config, plan_for(config.collaboration))
+
+
+def assign(questions, memory="real", trace=0):
+    return assign_memory(questions, memory=memory, seed=0, trace=trace)
 
 
 def texts(answers):
@@ -39,7 +49,7 @@ def texts(answers):
 
 def in_batches(questions, team, size):
     batches = [questions[i : i + size] for i in range(0, len(questions), size)]
-    return texts(answer for batch in batches for answer in answer_batch(batch, team))
+    return texts(answer for batch in batches for answer in answer_batch(assign(batch), team))
 
 
 @pytest.mark.parametrize("temperature", [0, 0.8])
@@ -57,7 +67,7 @@ def test_answers_do_not_depend_on_batch_size_order_or_neighbours(lm, method, tem
 @pytest.mark.parametrize("method", METHODS)
 def test_every_agent_takes_one_turn_and_only_writers_write(lm, method):
     team = team_of(lm, method, temperature=0)
-    for answer in answer_batch(QUESTIONS[:2], team):
+    for answer in answer_batch(assign(QUESTIONS[:2]), team):
         assert [turn.role for turn in answer.turns] == list(team)
         for turn in answer.turns:
             thinks = method == "latent_mas" and turn.role != "solver"
@@ -69,12 +79,12 @@ def test_every_agent_takes_one_turn_and_only_writers_write(lm, method):
 def test_tokens_are_counted_from_ids(lm):
     # One character is one token here, so what was written can be counted independently.
     team = team_of(lm, "text_mas", temperature=0)
-    for answer in answer_batch(QUESTIONS[:3], team):
+    for answer in answer_batch(assign(QUESTIONS[:3]), team):
         for turn in answer.turns:
             if turn.finish == "length":
                 assert turn.usage.output_tokens == 12
-    prompt = team["planner"].prompt(collect(QUESTIONS[0], []))
-    assert answer_batch(QUESTIONS[:1], team)[0].turns[0].usage.prefill_tokens == len(prompt)
+    prompt = team["planner"].prompt(collect(assign(QUESTIONS[:1])[0], team["planner"], []))
+    assert answer_batch(assign(QUESTIONS[:1]), team)[0].turns[0].usage.prefill_tokens == len(prompt)
 
 
 @pytest.mark.parametrize("steps", [0, 4])
@@ -82,7 +92,7 @@ def test_a_later_agent_computes_what_it_would_have_computed_itself(lm, steps):
     """The solver's text equals one cache-less pass over everything that was fed before it: prompts and thoughts."""
     team = team_of(lm, "latent_mas", temperature=0, latent_steps=steps)
     question = QUESTIONS[1]
-    answer = answer_batch([question], team)[0]
+    answer = answer_batch(assign([question]), team)[0]
     fed: list[torch.Tensor] = []
     model, alignment = lm.causal_lm, team["planner"].conduct.alignment
     with torch.inference_mode():
@@ -101,18 +111,19 @@ def test_a_later_agent_computes_what_it_would_have_computed_itself(lm, steps):
 
 
 def _request_after(team, question, role):
+    """The request that a role gets once the agents before it have taken their turns."""
     results = {}
     for name, agent in team.items():
-        request = TurnRequest(question=question, memory=Memory.of(results[read] for read in agent.role.reads))
+        request = collect(assign([question])[0], agent, [results[read] for read in agent.role.reads])
         if name == role:
             return request
-        results[name] = agent.take_turns([request])[0].segment
+        results[name] = agent.take_turns([request])[0]
     raise AssertionError(role)
 
 
 def test_m_of_zero_still_passes_the_prompts_memory_on(lm):
     team = team_of(lm, "latent_mas", temperature=0, latent_steps=0)
-    answer = answer_batch(QUESTIONS[:1], team)[0]
+    answer = answer_batch(assign(QUESTIONS[:1]), team)[0]
     prompts = [turn.usage.prefill_tokens for turn in answer.turns]
     per_position = lm.shape.bytes_per_position
     assert [turn.handover_bytes for turn in answer.turns] == [sum(prompts[:i]) * per_position for i in range(4)]
@@ -123,10 +134,10 @@ def test_m_of_zero_still_passes_the_prompts_memory_on(lm):
 def test_memory_is_handed_over_in_place_between_agents_of_one_replica(lm):
     team = team_of(lm, "latent_mas")
     first = team["planner"].take_turns([_request_after(team, q, "planner") for q in QUESTIONS[:3]])
-    home = first[0].segment.home[0]
-    requests = [collect(q, [r]) for q, r in zip(QUESTIONS, first, strict=False)]
+    home = first[0].segment.home
+    requests = [collect(a, team["critic"], [r]) for a, r in zip(assign(QUESTIONS[:3]), first, strict=True)]
     second = team["critic"].take_turns(requests)
-    assert all(result.segment.home[0] is home for result in second)
+    assert all(result.segment.home is home for result in second)
 
 
 def test_a_segment_holds_only_its_own_positions(lm):
@@ -142,7 +153,7 @@ def test_a_prompt_that_does_not_fit_the_context_is_an_error_with_numbers(llama):
     team = team_of(llama, "single")
     long = Question(id="long", text="x" * 5000, kind="number", gold="1")
     with pytest.raises(ValueError, match=r"'long'.*solver needs \d+ positions.*context is 4096"):
-        answer_batch([long], team)
+        answer_batch(assign([long]), team)
 
 
 def test_decode_prefill_and_think_are_usable_without_agents(lm):
@@ -154,3 +165,92 @@ def test_decode_prefill_and_think_are_usable_without_agents(lm):
     )
     written = decode(lm, batch, hidden, noise_keys=[("q", "solver")], config=DecodingConfig(max_new_tokens=3))
     assert len(written[0].token_ids) <= 3
+
+
+def test_a_chain_of_thinkers_writes_into_one_storage_without_copying_it(lm):
+    team = team_of(lm, "latent_mas")
+    work, results, storages = assign(QUESTIONS[:3]), {}, set()
+    for name, agent in team.items():
+        if agent.role.answers:
+            break
+        requests = [collect(a, agent, [results[r][i] for r in agent.role.reads]) for i, a in enumerate(work)]
+        results[name] = agent.take_turns(requests)
+        storages |= {result.segment.keys_LNTH.untyped_storage().data_ptr() for result in results[name]}
+    assert len(storages) == 1
+
+
+def test_a_finished_batch_is_freed_without_the_garbage_collector(lm):
+    team = team_of(lm, "latent_mas")
+    alive = []
+    original = KVBatch.__init__
+
+    def counted(self, *args, **kwargs):
+        original(self, *args, **kwargs)
+        alive.append(weakref.ref(self))
+
+    gc.disable()
+    try:
+        KVBatch.__init__ = counted
+        answer_batch(assign(QUESTIONS[:2]), team)
+        assert alive
+        assert not [batch for batch in alive if batch() is not None]
+    finally:
+        KVBatch.__init__ = original
+        gc.enable()
+
+
+def test_a_later_agent_of_the_text_method_reads_what_the_earlier_ones_wrote(lm):
+    team = team_of(lm, "text_mas")
+    work = assign(QUESTIONS[:1])
+    results = {}
+    for name, agent in team.items():
+        request = collect(work[0], agent, [results[read] for read in agent.role.reads])
+        prompt = lm.tokenizer.decode(agent.prompt(request))
+        for read in agent.role.reads:
+            assert f"[{read}]" in prompt
+            assert results[read].turn.text in prompt
+        results[name] = agent.take_turns([request])[0]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"seed": 0}, {"seed": 1}),
+        ({"temperature": 0.7}, {"temperature": 2.5}),
+        ({"top_p": 1.0}, {"top_p": 0.05}),
+        ({"alignment": "ridge"}, {"alignment": "random"}),
+        ({"latent_steps": 1}, {"latent_steps": 6}),
+        ({"chat_options": {}}, {"chat_options": {"enable_thinking": False}}),
+        ({"handover": "full"}, {"handover": "thoughts"}),
+        ({"graph": "sequential"}, {"graph": "hierarchical"}),
+        ({"graph": "hierarchical", "experts": "parallel"}, {"graph": "hierarchical", "experts": "chained"}),
+    ],
+)
+def test_every_setting_that_should_change_answers_does(llama, one, other):
+    base = {"temperature": 1.5, "top_p": 1.0, "max_new_tokens": 20}
+    first, second = (
+        answer_batch(assign(QUESTIONS), team_of(llama, "latent_mas", **{**base, **s})) for s in (one, other)
+    )
+    assert [a.text for a in first] != [a.text for a in second]
+
+
+def test_earlier_texts_that_leave_no_room_cut_the_turn_off_and_cost_no_neighbour():
+    tight = Question(id="tight", text="y" * 150, kind="number", gold="1")
+    prompts = {}
+    for question in (tight, QUESTIONS[0]):
+        wide = team_of(tiny_model("llama"), "text_mas", temperature=0, max_new_tokens=40)
+        prompts[question.id] = [turn.usage.prefill_tokens for turn in answer_batch(assign([question]), wide)[0].turns]
+    context = prompts["q0"][-1] + 45
+    assert prompts["tight"][0] < context < prompts["tight"][-1]
+    small = tiny_model("llama", max_position_embeddings=context)
+    small.stop_ids = frozenset()  # so that every text is as long as its budget
+    team = team_of(small, "text_mas", temperature=0, max_new_tokens=40)
+    together = answer_batch(assign([tight, QUESTIONS[0]]), team)
+    alone = answer_batch(assign([QUESTIONS[0]]), team)[0]
+    assert [turn.finish for turn in together[0].turns] == ["length"] * 4
+    assert together[0].turns[-1].text == ""
+    assert together[0].turns[-1].usage.output_tokens == 0
+    assert together[0].truncated
+    assert together[0].error == ""
+    assert [turn.text for turn in together[1].turns] == [turn.text for turn in alone.turns]
+    assert alone.turns[-1].usage.output_tokens > 0

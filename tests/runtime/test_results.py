@@ -1,8 +1,13 @@
+from dataclasses import replace
+
 import pytest
 
-from pipeline.config import RunConfig
-from pipeline.records import Answer, Prediction, Question, Score, Turn, Usage
+from pipeline.config import CollaborationConfig, RunConfig
+from pipeline.graphs import plan_for
+from pipeline.records import Answer, Prediction, Question, Score, Thought, Turn, Usage
 from pipeline.runtime.results import RunFolder
+
+PLAN = plan_for(CollaborationConfig())
 
 
 def prediction(number: int, *, attempt: int = 1, error: str = "", correct: bool = True) -> Prediction:
@@ -15,44 +20,44 @@ def prediction(number: int, *, attempt: int = 1, error: str = "", correct: bool 
 
 
 def test_rows_survive_the_run_folder_in_the_order_of_the_questions(tmp_path):
-    folder = RunFolder.create(tmp_path / "run", RunConfig())
+    folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
     folder.append([prediction(2), prediction(0)])
     folder.append([prediction(1)])
-    rows = folder.consolidate(["q0", "q1", "q2"])
+    rows = folder.consolidate({"q0": 0, "q1": 1, "q2": 2})
     assert rows == [prediction(0), prediction(1), prediction(2)]
-    assert sorted(p.name for p in folder.path.iterdir()) == ["config.yaml", "predictions.parquet"]
+    assert sorted(p.name for p in folder.path.iterdir()) == ["config.yaml", "graph.yaml", "predictions.parquet"]
     assert RunFolder.open(folder.path).read() == rows
 
 
 def test_unfinished_parts_are_read_after_a_crash(tmp_path):
-    folder = RunFolder.create(tmp_path / "run", RunConfig())
+    folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
     folder.append([prediction(1)])
     assert RunFolder.open(folder.path).read() == [prediction(1)]
 
 
 def test_a_question_is_kept_once_and_a_scored_row_replaces_a_fault(tmp_path):
-    folder = RunFolder.create(tmp_path / "run", RunConfig())
+    folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
     folder.append([prediction(1, error="boom"), prediction(2)])
-    folder.consolidate(["q1", "q2"])
+    folder.consolidate({"q1": 0, "q2": 1})
     folder.append([prediction(1, attempt=2)])
-    assert [(r.question_id, r.error) for r in folder.consolidate(["q1", "q2"])] == [("q1", ""), ("q2", "")]
+    assert [(r.question_id, r.error) for r in folder.consolidate({"q1": 0, "q2": 1})] == [("q1", ""), ("q2", "")]
 
 
 def test_parts_of_a_second_attempt_do_not_overwrite_the_first(tmp_path):
-    folder = RunFolder.create(tmp_path / "run", RunConfig())
+    folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
     folder.append([prediction(1)])
     folder.append([prediction(2, attempt=2)])
     assert len(folder.read()) == 2
 
 
 def test_a_run_folder_that_exists_is_refused_with_the_way_on(tmp_path):
-    RunFolder.create(tmp_path / "run", RunConfig())
+    RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
     with pytest.raises(ValueError, match="--out .* exists; .* --resume"):
-        RunFolder.create(tmp_path / "run", RunConfig())
+        RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
 
 
 def test_an_empty_folder_may_be_used(tmp_path):
-    assert RunFolder.create(tmp_path, RunConfig()).read() == []
+    assert RunFolder.create(tmp_path, RunConfig(), PLAN).read() == []
 
 
 def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path):
@@ -61,7 +66,43 @@ def test_a_folder_that_is_no_run_cannot_be_resumed(tmp_path):
 
 
 def test_a_resumed_run_refuses_settings_that_change_answers_and_takes_those_that_do_not(tmp_path):
-    folder = RunFolder.create(tmp_path / "run", RunConfig())
-    folder.check_same(RunConfig.from_flat({"replicas": 3, "batch_size": 2}))
+    folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
+    folder.check_same(RunConfig.from_flat({"replicas": 3, "batch_size": 2}), PLAN)
     with pytest.raises(ValueError, match="--latent-steps was 10 and is now 3"):
-        folder.check_same(RunConfig.from_flat({"latent_steps": 3}))
+        folder.check_same(RunConfig.from_flat({"latent_steps": 3}), PLAN)
+
+
+def test_a_resumed_run_refuses_another_graph_of_the_same_name(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
+    other = plan_for(CollaborationConfig(graph="hierarchical"))
+    with pytest.raises(ValueError, match="--graph 'sequential' is not what it was"):
+        folder.check_same(RunConfig(), other)
+
+
+def test_rows_of_other_questions_are_left_out(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
+    folder.append([prediction(1), prediction(7)])
+    assert [row.question_id for row in folder.consolidate({"q1": 0})] == ["q1"]
+
+
+def test_only_a_folder_without_rows_is_discarded(tmp_path):
+    empty, full = (RunFolder.create(tmp_path / name, RunConfig(), PLAN) for name in ("empty", "full"))
+    full.append([prediction(1)])
+    for folder in (empty, full):
+        folder.discard_if_empty()
+    assert not empty.path.exists()
+    assert full.read() == [prediction(1)]
+
+
+def test_a_path_that_cannot_be_a_folder_is_one_clear_line(tmp_path):
+    with pytest.raises(ValueError, match="--out .* can't be written"):
+        RunFolder.create(tmp_path / ("x" * 300), RunConfig(), PLAN)
+
+
+def test_thoughts_survive_the_run_folder(tmp_path):
+    thought = Thought(step=0, tokens=("a", "b"), probabilities=(0.5, 0.25), norm=1.5, nearest="c", cosine=0.5)
+    row = prediction(1)
+    row = replace(row, turns=(replace(row.turns[0], thoughts=(thought,)), row.turns[1]))
+    folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
+    folder.append([row])
+    assert folder.read() == [row]

@@ -2,7 +2,7 @@ import mlflow
 import pytest
 
 from pipeline.config import RunConfig
-from pipeline.tracking import open_run
+from pipeline.tracking import TrackedRun, open_run
 from pipeline.tracking.tracker import run_name
 
 
@@ -50,6 +50,8 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run(store):
 def test_names_tell_runs_apart():
     names = [run_name(RunConfig.from_flat({"method": m, "model": "Qwen/Qwen3-4B"})) for m in ("single", "latent_mas")]
     assert names == ["single-Qwen3-4B", "latent_mas-sequential-Qwen3-4B-m10"]
+    control = RunConfig.from_flat({"model": "/m/tiny", "graph": "my/team.yaml", "memory": "shuffled"})
+    assert run_name(control) == "latent_mas-team-tiny-m10-shuffled"
 
 
 def test_a_store_that_cannot_be_used_is_one_clear_line(store):
@@ -60,3 +62,24 @@ def test_a_store_that_cannot_be_used_is_one_clear_line(store):
     ):
         pass
     assert "\n" not in str(caught.value)
+
+
+def test_a_run_that_its_store_does_not_know_is_begun_anew(store):
+    with open_run(RunConfig(), store=store, run_id="0" * 32) as tracked:
+        pass
+    assert tracked.run_id != "0" * 32
+    assert client_of(store).get_run(tracked.run_id).info.status == "FINISHED"
+
+
+def test_a_tracker_that_fails_in_mid_run_costs_a_warning_and_no_results(store, caplog, tmp_path):
+    with open_run(RunConfig(), store=store) as tracked:
+        broken = TrackedRun(None, tracked.run_id)
+        broken.log_progress({"accuracy_so_far": 1.0}, step=1)
+        broken.log_result({"accuracy": 1.0}, tmp_path)
+    assert caplog.text.count("the MLflow run is incomplete") == 2
+
+
+def test_a_damaged_store_is_one_clear_line(tmp_path):
+    (tmp_path / "mlflow.db").write_text("no database, whatever its name says" * 100)
+    with pytest.raises(ValueError, match="can't be used"), open_run(RunConfig(), store=tmp_path):
+        pass

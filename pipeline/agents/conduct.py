@@ -1,0 +1,148 @@
+"""What an agent gets, what it leaves behind, and the two things it can do in between: think or write.
+
+Shapes: B rows, D hidden size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from torch import Tensor
+
+from pipeline.config import DecodingConfig
+from pipeline.engine import Alignment, LanguageModel, Lens, decode, think
+from pipeline.memory import KVBatch, Memory, Part, Segment
+from pipeline.prompts import Note
+from pipeline.records import Finish, Question, Thought, Turn
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TurnRequest:
+    """What an agent gets for one question."""
+
+    question: Question
+    """What is asked."""
+    memory: Memory = field(default_factory=Memory)
+    """Working memory of the agents that it reads and that think."""
+    notes: tuple[Note, ...] = ()
+    """Texts of the agents that it reads and that write."""
+    remembered: tuple[str, ...] = ()
+    """Roles whose memory it is told that it has; the prompt stays the same when a control takes the memory away."""
+    source_id: str | None = None
+    """The question that the memory belongs to, if it is not the one that is asked."""
+    traced: bool = False
+    """Whether latent steps are recorded."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TurnResult:
+    """What an agent leaves behind for one question."""
+
+    turn: Turn
+    """What happened, for the records."""
+    segment: Segment | None = None
+    """What a thinking agent added to the working memory."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Deed:
+    """What came of one row after its prompt."""
+
+    text: str = ""
+    finish: Finish = "latent"
+    output_tokens: int = 0
+    latent_steps: int = 0
+    segment: Segment | None = None
+    thoughts: tuple[Thought, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Scene:
+    """A batch of questions whose prompts are in memory: what an agent goes on from."""
+
+    lm: LanguageModel
+    batch: KVBatch
+    start: int
+    """Column where this turn's prompts begin."""
+    hidden_BD: Tensor
+    """Last hidden states of the prompts."""
+    role: str
+    requests: Sequence[TurnRequest]
+
+
+class Conduct(Protocol):
+    """What an agent does once its prompt is in memory."""
+
+    @property
+    def columns(self) -> int:
+        """Positions that it adds for certain; room for them is made with the prompt's."""
+
+    def act(self, scene: Scene) -> list[Deed]:
+        """Goes on from the prompts' last hidden states."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Thinking:
+    """Takes latent steps and hands over memory."""
+
+    alignment: Alignment
+    """From hidden state to next input."""
+    latent_steps: int
+    """Latent steps m."""
+    handover: Part = "full"
+    """What of prompt and thoughts is handed over."""
+    sign: bool = False
+    """Whether segments get a digest that their reader can verify."""
+
+    @property
+    def columns(self) -> int:
+        """One position a latent step."""
+        return self.latent_steps
+
+    def act(self, scene: Scene) -> list[Deed]:
+        """Thinks for m steps."""
+        lens = Lens(scene.lm, [row for row, request in enumerate(scene.requests) if request.traced])
+        think(scene.lm, scene.batch, scene.hidden_BD, self.alignment, self.latent_steps, watch=lens)
+        return [
+            Deed(
+                latent_steps=self.latent_steps,
+                segment=self._segment(scene, row, request.question.id),
+                thoughts=tuple(lens.thoughts.get(row, ())),
+            )
+            for row, request in enumerate(scene.requests)
+        ]
+
+    def _segment(self, scene: Scene, row: int, question_id: str) -> Segment:
+        made = scene.batch.cut(
+            row,
+            scene.start,
+            role=scene.role,
+            question_id=question_id,
+            fingerprint=scene.lm.fingerprint,
+            latent_steps=self.latent_steps,
+        ).part(self.handover)
+        return made.signed() if self.sign else made
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Writing:
+    """Writes text."""
+
+    decoding: DecodingConfig
+    """Budget and sampling."""
+
+    @property
+    def columns(self) -> int:
+        """None for certain: a text may end at once."""
+        return 0
+
+    def act(self, scene: Scene) -> list[Deed]:
+        """Decodes until the model stops or the budget is spent."""
+        keys = [(request.question.id, scene.role) for request in scene.requests]
+        deeds = []
+        for written in decode(scene.lm, scene.batch, scene.hidden_BD, noise_keys=keys, config=self.decoding):
+            text = scene.lm.tokenizer.decode(written.token_ids, skip_special_tokens=True).strip()
+            deeds.append(Deed(text=text, finish=written.finish, output_tokens=len(written.token_ids)))
+        return deeds

@@ -1,0 +1,166 @@
+"""Every family, every method, every batch; and those that can't hand over a memory are refused by name."""
+
+import json
+import random
+
+import pytest
+import torch
+import transformers
+
+from pipeline.agents import build_team
+from pipeline.config import ModelConfig, RunConfig
+from pipeline.engine import build_alignment, load_model, prefill, think, wrap_model
+from pipeline.graphs import plan_for
+from pipeline.memory import Memory
+from pipeline.records import Question
+from pipeline.runtime.assigning import assign
+from pipeline.runtime.driver import answer_batch
+from tiny import SIZES, character_tokenizer, save_tiny_model, tiny_model
+
+QUESTIONS = [
+    Question(id=f"q{i}", text=text, kind="number", gold="1")
+    for i, text in enumerate(
+        ["2+3?", "What is half of a dozen, and of a half of it?", "1", "Nine less four is?", "How many?"]
+    )
+]
+SETTINGS = {
+    "single": {"method": "single"},
+    "text": {"method": "text_mas"},
+    "latent": {"method": "latent_mas"},
+    "text parallel": {"method": "text_mas", "graph": "hierarchical"},
+    "latent parallel": {"method": "latent_mas", "graph": "hierarchical"},
+    "latent chained": {"method": "latent_mas", "graph": "hierarchical", "experts": "chained"},
+    "latent thoughts": {"method": "latent_mas", "handover": "thoughts"},
+    "latent shuffled": {"method": "latent_mas", "memory": "shuffled"},
+}
+
+
+def answers(lm, settings, *, size, order=QUESTIONS, temperature=0.0):
+    values = {"max_new_tokens": 6, "latent_steps": 3, "temperature": temperature, **settings}
+    config = RunConfig.from_flat(values)
+    team = build_team(lm, config, plan_for(config.collaboration))
+    work = assign(order, memory=config.collaboration.memory, seed=0, trace=0)
+    batches = [work[i : i + size] for i in range(0, len(work), size)]
+    return {a.question_id: [turn.text for turn in a.turns] for batch in batches for a in answer_batch(batch, team)}
+
+
+@pytest.mark.parametrize("name", SETTINGS)
+def test_answers_depend_on_the_question_alone(family_lm, name):
+    expected = answers(family_lm, SETTINGS[name], size=1)
+    shuffled = random.Random(1).sample(QUESTIONS, len(QUESTIONS))
+    assert answers(family_lm, SETTINGS[name], size=5) == expected
+    assert answers(family_lm, SETTINGS[name], size=2, order=shuffled) == expected
+
+
+def test_sampled_answers_depend_on_the_question_alone(family_lm):
+    hot = {"temperature": 0.9}
+    assert answers(family_lm, SETTINGS["latent parallel"], size=1, **hot) == answers(
+        family_lm, SETTINGS["latent parallel"], size=5, **hot
+    )
+
+
+def test_a_sliding_window_hides_what_the_model_would_not_see():
+    narrow, wide = tiny_model("mistral", sliding_window=8), tiny_model("mistral", sliding_window=500)
+    question = {"size": 1, "order": QUESTIONS[:1]}
+    assert answers(narrow, SETTINGS["latent"], **question) != answers(wide, SETTINGS["latent"], **question)
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes", "layer"),
+    [
+        (transformers.MambaConfig, {}, "linear_attention"),
+        (transformers.Qwen3NextConfig, {"num_experts": 4, "num_experts_per_tok": 2}, "linear_attention"),
+        (transformers.JambaConfig, {}, "linear_attention"),
+    ],
+)
+def test_recurrent_and_linear_attention_layers_are_refused_by_name(config, sizes, layer):
+    tokenizer = character_tokenizer()
+    made = config(vocab_size=len(tokenizer), pad_token_id=0, eos_token_id=2, **{**SIZES, **sizes})
+    model = transformers.AutoModelForCausalLM.from_config(made)
+    with pytest.raises(ValueError, match=f"can't hand over working memory: it has '{layer}' layers") as caught:
+        wrap_model(model, tokenizer, name="hybrid")
+    assert "\n" not in str(caught.value)
+
+
+def test_scaled_inputs_are_measured_and_undone_once():
+    """Granite multiplies its inputs inside its forward; what enters layer 0 must be what W_a produced."""
+    tokenizer = character_tokenizer()
+    torch.manual_seed(0)
+    config = transformers.GraniteConfig(
+        vocab_size=len(tokenizer), embedding_multiplier=12.0, logits_scaling=4.0, **SIZES
+    )
+    lm = wrap_model(transformers.AutoModelForCausalLM.from_config(config), tokenizer, name="granite")
+    assert lm.input_scale == pytest.approx(12.0)
+    _enters_layer_0_as_w_a_made_it(lm)
+
+
+@pytest.mark.parametrize("family", ["gemma2", "gemma3"])
+def test_scaled_embeddings_are_not_scaled_twice(family):
+    lm = tiny_model(family)
+    weight = lm.causal_lm.get_input_embeddings().weight
+    scale = lm.causal_lm.config.hidden_size**0.5
+    torch.testing.assert_close(lm.input_vectors(), weight * scale)  # Gemma: sqrt(D), in the embedding itself
+    _enters_layer_0_as_w_a_made_it(lm)
+
+
+def _enters_layer_0_as_w_a_made_it(lm):
+    entered = []
+    hook = lm.decoder.layers[0].register_forward_pre_hook(
+        lambda _, args, kwargs: entered.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
+    )
+    try:
+        batch = lm.open([Memory()], columns=5)
+        hidden = prefill(lm, batch, [[5, 6, 7]])
+        made = build_alignment(
+            "ridge", input_VD=lm.input_vectors(), output_VD=lm.output_vectors(), input_scale=lm.input_scale
+        )
+        think(lm, batch, hidden, made, 2)
+    finally:
+        hook.remove()
+    prompt, first = entered[0], entered[1]
+    torch.testing.assert_close(prompt[0], lm.input_vectors()[[5, 6, 7]], atol=1e-5, rtol=1e-4)
+    expected = hidden.float() @ made.matrix_DD
+    expected = expected * lm.input_vectors().float().norm(dim=-1).mean() / expected.norm(dim=-1, keepdim=True)
+    torch.testing.assert_close(first[:, 0], expected, atol=1e-5, rtol=1e-4)
+
+
+def test_code_of_a_model_folder_is_not_run_unless_asked_for(tmp_path):
+    (tmp_path / "config.json").write_text(
+        '{"model_type": "mine", "auto_map": {"AutoConfig": "mine.C", "AutoModelForCausalLM": "mine.M"}}'
+    )
+    (tmp_path / "mine.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\nclass C: pass\nclass M: pass\n")
+    (tmp_path / "model.safetensors").write_bytes(b"")
+    with pytest.raises(ValueError, match="can't be loaded"):
+        load_model(ModelConfig(model=str(tmp_path)))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_a_checkpoint_that_lacks_weights_is_refused_naming_one(tmp_path):
+    folder = save_tiny_model(tmp_path / "model")
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 5}))
+    with pytest.raises(ValueError, match=r"lacks \d+ of its weights, such as model.layers.3"):
+        load_model(ModelConfig(model=str(folder)))
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "unknown type"])
+def test_a_damaged_folder_is_one_clear_line(tmp_path, damage):
+    folder = save_tiny_model(tmp_path / "model")
+    weights = folder / "model.safetensors"
+    if damage == "unknown type":
+        (folder / "config.json").write_text('{"model_type": "nonsense"}')
+    else:
+        weights.write_bytes(b"" if damage == "empty" else weights.read_bytes()[:5000])
+    with pytest.raises(ValueError, match="--model .* can't be loaded: ") as caught:
+        load_model(ModelConfig(model=str(folder)))
+    assert "\n" not in str(caught.value)
+
+
+def test_learned_positions_are_no_scaling_and_cannot_be_moved():
+    tokenizer = character_tokenizer()
+    torch.manual_seed(0)
+    config = transformers.GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=64)
+    lm = wrap_model(transformers.AutoModelForCausalLM.from_config(config), tokenizer, name="gpt2")
+    assert lm.input_scale == 1.0
+    with pytest.raises(ValueError, match="can't be placed at other positions"):
+        lm.move(torch.zeros(2, 4, 1, 8), torch.ones(1, dtype=torch.int64))
