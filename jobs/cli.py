@@ -12,7 +12,8 @@ from typing import Any
 
 from jsonargparse import ArgumentParser
 
-from pipeline.config import RunConfig, flag, settings
+from pipeline.config import RunConfig, settings
+from pipeline.validation import flag
 
 BAD_INPUT = 2
 """Exit code of a command that was asked for something impossible."""
@@ -23,7 +24,10 @@ def config_parser(prog: str, description: str) -> ArgumentParser:
     parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with settings; flags after it win")
     for s in settings():
-        parser.add_argument(flag(s.name), type=s.type, default=s.default, help=s.help)
+        bare: dict[str, Any] = (
+            {"nargs": "?", "const": True} if s.type is bool else {}
+        )  # --verify-memory alone means true
+        parser.add_argument(flag(s.name), type=s.type, default=s.default, help=s.help, **bare)
     return parser
 
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import inspect
 import re
-import types
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
@@ -19,23 +18,14 @@ from typing import Any, Literal
 
 import yaml
 
+from pipeline.validation import fits_type, require, type_name
+
 Method = Literal["single", "text_mas", "latent_mas"]
 Experts = Literal["parallel", "chained"]
 Handover = Literal["full", "thoughts", "prompt"]
 MemoryControl = Literal["real", "shuffled", "none"]
 AlignmentName = Literal["ridge", "identity", "random"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
-
-
-def flag(name: str) -> str:
-    """The command-line flag of a setting: `latent_steps` -> `--latent-steps`."""
-    return "--" + name.replace("_", "-")
-
-
-def require(ok: bool, name: str, got: object, allowed: str) -> None:
-    """Raises a `ValueError` that names the flag, what was got and what is allowed, unless `ok`."""
-    if not ok:
-        raise ValueError(f"{flag(name)} is {got!r}; allowed: {allowed}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +54,10 @@ class CollaborationConfig:
     def __post_init__(self) -> None:
         require(self.latent_steps >= 0, "latent_steps", self.latent_steps, "0 or more")
         require(self.trace >= 0, "trace", self.trace, "0 or more")
+        if self.method == "single":  # nothing is handed over, so a control would be recorded without having any effect
+            require(self.memory == "real", "memory", self.memory, "real, with --method single")
+        if self.handover == "thoughts":
+            require(self.latent_steps > 0, "latent_steps", self.latent_steps, "1 or more, with --handover thoughts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +163,7 @@ class RunConfig:
         for name, value in values.items():
             if name not in known:
                 raise ValueError(f"unknown setting {name!r}; known settings: {', '.join(sorted(known))}")
-            require(_fits(value, known[name].type), name, value, _type_name(known[name].type))
+            require(fits_type(value, known[name].type), name, value, type_name(known[name].type))
         chosen: dict[str, dict[str, Any]] = {}
         for name, value in values.items():
             chosen.setdefault(known[name].part, {})[name] = value
@@ -227,28 +221,6 @@ def settings() -> Iterator[Setting]:
             yield Setting(
                 name=f.name, part=part, type=types[f.name], default=getattr(defaults, f.name), help=helps[f.name]
             )
-
-
-def _fits(value: object, kind: Any) -> bool:
-    """Whether a value has a setting's type; whole numbers count as floats, and booleans not as numbers."""
-    if typing.get_origin(kind) is Literal:
-        return value in typing.get_args(kind)
-    if isinstance(kind, types.UnionType):
-        return any(_fits(value, option) for option in typing.get_args(kind))
-    if typing.get_origin(kind) is dict:
-        return isinstance(value, dict) and all(isinstance(key, str) for key in value)
-    if kind is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    return isinstance(value, kind) and (kind is bool or not isinstance(value, bool))
-
-
-def _type_name(kind: Any) -> str:
-    if typing.get_origin(kind) is Literal:
-        return ", ".join(map(str, typing.get_args(kind)))
-    if isinstance(kind, types.UnionType):
-        return " or ".join("nothing" if option is types.NoneType else _type_name(option) for option in kind.__args__)
-    names = {int: "a whole number", float: "a number", str: "text", bool: "true or false"}
-    return names.get(kind, "a mapping")
 
 
 def _field_docs(part_type: type) -> dict[str, str]:

@@ -131,7 +131,7 @@ class Agent:
             seconds=seconds,
             handover_bytes=request.memory.nbytes,
             handover_seconds=handover_seconds if request.memory else 0.0,
-            verify_seconds=verify_seconds if request.memory else 0.0,
+            verify_seconds=(verify_seconds if request.memory else 0.0) + deed.sign_seconds,
             thoughts=deed.thoughts,
         )
         return TurnResult(turn=turn, segment=deed.segment)

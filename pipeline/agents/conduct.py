@@ -5,6 +5,7 @@ Shapes: B rows, D hidden size.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -56,6 +57,7 @@ class Deed:
     latent_steps: int = 0
     segment: Segment | None = None
     thoughts: tuple[Thought, ...] = ()
+    sign_seconds: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -105,25 +107,30 @@ class Thinking:
         """Thinks for m steps."""
         lens = Lens(scene.lm, [row for row, request in enumerate(scene.requests) if request.traced])
         think(scene.lm, scene.batch, scene.hidden_BD, self.alignment, self.latent_steps, watch=lens)
+        segments = [self._segment(scene, row, request.question.id) for row, request in enumerate(scene.requests)]
+        began = time.perf_counter()
+        handed = [segment.signed() if self.sign else segment for segment in segments]
+        signing = (time.perf_counter() - began) / len(handed)
         return [
             Deed(
                 latent_steps=self.latent_steps,
-                segment=self._segment(scene, row, request.question.id),
+                segment=segment,
                 thoughts=tuple(lens.thoughts.get(row, ())),
+                sign_seconds=signing,
             )
-            for row, request in enumerate(scene.requests)
+            for row, segment in enumerate(handed)
         ]
 
     def _segment(self, scene: Scene, row: int, question_id: str) -> Segment:
-        made = scene.batch.cut(
+        whole = scene.batch.cut(
             row,
             scene.start,
             role=scene.role,
             question_id=question_id,
             fingerprint=scene.lm.fingerprint,
             latent_steps=self.latent_steps,
-        ).part(self.handover)
-        return made.signed() if self.sign else made
+        )
+        return whole.part(self.handover)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
+
 from pipeline.agents.agent import Agent
 from pipeline.agents.conduct import Conduct, Thinking, Writing
 from pipeline.config import RunConfig
 from pipeline.engine import Alignment, LanguageModel, build_alignment
 from pipeline.graphs import CollaborationPlan, Role
+from pipeline.memory import Part
 
 
 def build_team(lm: LanguageModel, config: RunConfig, plan: CollaborationPlan) -> dict[str, Agent]:
-    """The agents of a run by role name, in working order."""
+    """The agents of a run by role name, in working order.
+
+    Raises:
+        ValueError: The plan has to move memory to other positions, and the model's can't be moved.
+    """
+    if plan.thinkers and moves_memory(plan, config.collaboration.handover):
+        shape = lm.shape
+        probe = torch.zeros(shape.layers, shape.heads, 1, shape.key_size, dtype=shape.dtype, device=shape.device)
+        lm.move(probe, torch.ones(1, dtype=torch.int64))
     writing: Conduct = Writing(decoding=config.decoding)
     conducts = dict.fromkeys((role.name for role in plan.graph.roles), writing)
     if plan.thinkers:
@@ -43,6 +54,15 @@ def followers(role: Role, roles: Sequence[Role]) -> int:
         if other.reads == chain:
             chain, count = (*chain, other.name), count + 1
     return count
+
+
+def moves_memory(plan: CollaborationPlan, handover: Part) -> bool:
+    """Whether some agent gets memory at other positions than it was made for."""
+    made_after: dict[str, tuple[str, ...]] = {role.name: role.reads for role in plan.graph.roles}
+    in_order = all(
+        made_after[name] == role.reads[:index] for role in plan.graph.roles for index, name in enumerate(role.reads)
+    )
+    return handover != "full" or not in_order
 
 
 def _alignment(lm: LanguageModel, config: RunConfig) -> Alignment:

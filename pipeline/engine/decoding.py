@@ -64,14 +64,15 @@ def decode(
         alive = [_note(written[row], token, lm, budgets[row]) for row, token in zip(rows, ids_B.tolist(), strict=True)]
         if not any(alive):
             break
-        # 2. Finished rows leave once they are many enough to pay for the copy.
+        # 2. Finished rows leave once they are many enough to pay for the copy; until then they write padding.
         if sum(alive) < KEEP * len(alive):
             kept = [i for i, live in enumerate(alive) if live]
-            batch, rows = batch.select(kept), [rows[i] for i in kept]
+            batch, rows, alive = batch.select(kept), [rows[i] for i in kept], [True] * len(kept)
             ids_B, positions_B = ids_B[kept], positions_B[kept]
+        written_B = torch.where(torch.tensor(alive, device=lm.device), positions_B, -1)
         # 3. The tokens become the next inputs.
         batch.reserve(1)
-        hidden_BD = lm.forward(batch, lm.embed(ids_B[:, None]), positions_B[:, None])[:, -1]
+        hidden_BD = lm.forward(batch, lm.embed(ids_B[:, None]), written_B[:, None])[:, -1]
         positions_B = positions_B + 1
     return written
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor
 
-from pipeline.config import AlignmentName, DecodingConfig, ModelConfig
+from pipeline.config import AlignmentName, DecodingConfig, DType, ModelConfig
 from pipeline.engine.alignment import Alignment, build_alignment
 from pipeline.engine.chat import chat_ids
 from pipeline.engine.decoding import decode
@@ -23,6 +23,7 @@ from pipeline.engine.model import LanguageModel
 from pipeline.engine.rollout import prefill, think
 from pipeline.memory import KVBatch, Memory
 from pipeline.prompts import Message
+from pipeline.validation import require
 
 Messages = str | Sequence[Message | Mapping[str, str]]
 """A chat: one user message as a string, or messages with `role` and `content`."""
@@ -34,24 +35,40 @@ class LatentModel:
     Memories of independent agents add up (`a + b`): their keys are moved to where they come to lie.
     """
 
-    def __init__(self, lm: LanguageModel, *, alignment: AlignmentName = "ridge") -> None:
+    def __init__(
+        self, lm: LanguageModel, *, alignment: AlignmentName = "ridge", chat_options: Mapping[str, Any] | None = None
+    ) -> None:
         self.lm = lm
+        self._chat_options = chat_options or {}
         self._alignment_name = alignment
         self._alignment: Alignment | None = None
 
     @classmethod
-    def load(cls, model: str, *, alignment: AlignmentName = "ridge", device: str | None = None) -> Self:
+    def load(
+        cls,
+        model: str,
+        *,
+        dtype: DType = "auto",
+        device: str | None = None,
+        alignment: AlignmentName = "ridge",
+        chat_options: Mapping[str, Any] | None = None,
+        trust_remote_code: bool = False,
+    ) -> Self:
         """Loads a model.
 
         Args:
             model: Hub id, folder, or `embedded`.
-            alignment: How hidden states become inputs.
+            dtype: Number format; a memory is valid for one of them. auto is bfloat16 on a GPU and float32 on a CPU.
             device: By default a GPU where there is one.
+            alignment: How hidden states become inputs.
+            chat_options: Settings of the chat template, such as `{"enable_thinking": False}`.
+            trust_remote_code: Let a model folder bring Python code of its own.
 
         Raises:
             ValueError: It can't be loaded, or its memory can't be handed over.
         """
-        return cls(load_model(ModelConfig(model=model), device=device), alignment=alignment)
+        config = ModelConfig(model=model, dtype=dtype, trust_remote_code=trust_remote_code)
+        return cls(load_model(config, device=device), alignment=alignment, chat_options=chat_options)
 
     @torch.inference_mode()
     def think(
@@ -68,6 +85,7 @@ class LatentModel:
         Raises:
             ValueError: The memory belongs to another model, or does not fit the model's context.
         """
+        require(latent_steps >= 0, "latent_steps", latent_steps, "0 or more")
         batch, start, hidden_BD = self._read(messages, memory, room=latent_steps)
         think(self.lm, batch, hidden_BD, self.alignment, latent_steps)
         made = {"role": role, "question_id": "", "fingerprint": self.lm.fingerprint}
@@ -99,6 +117,7 @@ class LatentModel:
         """
         config = DecodingConfig(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
         batch, _, hidden_BD = self._read(messages, memory, room=0)
+        batch = batch.select([0])  # what is written from here on must not live as long as the memory does
         written = decode(self.lm, batch, hidden_BD, noise_keys=[("", "answer")], config=config)[0]
         text: str = self.lm.tokenizer.decode(written.token_ids, skip_special_tokens=True)
         return text.strip()
@@ -125,7 +144,7 @@ class LatentModel:
 
     def _read(self, messages: Messages, memory: Memory | None, *, room: int) -> tuple[KVBatch, int, Tensor]:
         known = memory or Memory()
-        prompt = chat_ids(self.lm.tokenizer, _as_messages(messages), {})
+        prompt = chat_ids(self.lm.tokenizer, _as_messages(messages), self._chat_options)
         needed = len(known) + len(prompt) + room
         if needed > self.lm.context:
             raise ValueError(
@@ -139,4 +158,7 @@ class LatentModel:
 def _as_messages(messages: Messages) -> list[Message]:
     if isinstance(messages, str):
         return [Message(role="user", content=messages)]
+    for message in messages:
+        if not isinstance(message, Message) and set(message) != {"role", "content"}:
+            raise ValueError(f"a message has `role` and `content`, got {sorted(message)}")
     return [m if isinstance(m, Message) else Message(**m) for m in messages]  # type: ignore[arg-type]

@@ -8,14 +8,14 @@ import torch
 
 from pipeline.checkpoints import model_source
 from pipeline.config import ModelConfig
-from pipeline.engine.model import (
+from pipeline.engine.inspection import (
     UNLIMITED,
-    LanguageModel,
     attention_windows,
     check_against_own_forward,
     model_fingerprint,
     probe,
 )
+from pipeline.engine.model import LanguageModel
 from pipeline.engine.rotary import mover, switch_of_frequencies
 
 
@@ -63,18 +63,18 @@ def wrap_model(causal_lm: Any, tokenizer: Any, *, name: str = "model") -> Langua
         ValueError: Its working memory can't be handed over, or the engine does not compute what it computes.
     """
     causal_lm.eval()
-    if getattr(causal_lm.config, "attn_logit_softcapping", None):
+    if getattr(causal_lm.config.get_text_config(), "attn_logit_softcapping", None):
         causal_lm.set_attn_implementation("eager")  # the fused kernels can't cap attention scores
     try:
         shape, input_scale = probe(causal_lm)
-        context, note = _context(causal_lm.config)
+        context, note = _context(causal_lm.config.get_text_config())
         lm = LanguageModel(
             causal_lm=causal_lm,
             tokenizer=tokenizer,
             shape=shape,
             fingerprint=model_fingerprint(causal_lm),
             input_scale=1.0 if abs(input_scale - 1) < 1e-3 else input_scale,
-            windows=attention_windows(causal_lm.config),
+            windows=attention_windows(causal_lm.config.get_text_config()),
             stop_ids=_stop_ids(causal_lm, tokenizer),
             context=context,
             context_note=note,
@@ -90,7 +90,7 @@ def _context(config: Any) -> tuple[int, str]:
     """How many positions the engine uses, and why they are fewer than the model was made for."""
     full = getattr(config, "max_position_embeddings", None) or UNLIMITED
     switch = switch_of_frequencies(config)
-    if switch is None or switch[0] >= full:
+    if switch is None or switch[0] > full:
         return full, ""
     return switch[0], f" (from there on its {switch[1]} rotary frequencies change with the length)"
 

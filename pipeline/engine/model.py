@@ -1,29 +1,21 @@
 """A language model as the engine sees it: embed, forward on a batch of working memory, logits where needed.
 
-Any Hugging Face decoder that keeps keys and values per position will do. What differs between families (scaled
-embeddings, scaled or capped logits, sliding windows) is read off the loaded model and then *checked*: on loading, one
-short prompt runs through this class and through the model's own forward, and a model that disagrees is refused.
+Any Hugging Face decoder that keeps keys and values per position will do; `inspection.py` finds out what it needs.
 
 Shapes: B rows, T positions, C columns, D hidden size, V vocabulary.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformers.cache_utils import DynamicCache
 
-from pipeline.engine.cache import batch_cache, kv_shape
+from pipeline.engine.cache import batch_cache
 from pipeline.memory import KVBatch, KVShape, Memory, Move, open_batch
-
-UNLIMITED = 1 << 30
-"""Context length of a model that states none."""
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -54,17 +46,16 @@ class LanguageModel:
     def __post_init__(self) -> None:
         self.decoder = self.causal_lm.get_decoder()
         self.head: nn.Linear = self.causal_lm.get_output_embeddings()
-        config = self.causal_lm.config
+        self.config = self.causal_lm.config.get_text_config()
+        config = self.config
         self._logit_scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
         self._logit_cap: float | None = getattr(config, "final_logit_softcapping", None)
         self._additive_mask = config._attn_implementation == "eager"
 
     @property
-    def notice(self) -> str:
-        """What users should know about runs with this model; empty for most."""
-        if self.head.weight.data_ptr() != self.causal_lm.get_input_embeddings().weight.data_ptr():
-            return ""
-        return "the model ties input and output embeddings, so the ridge alignment W_a is the identity up to lambda"
+    def tied(self) -> bool:
+        """Whether one matrix serves as input embedding and head."""
+        return bool(self.head.weight.data_ptr() == self.causal_lm.get_input_embeddings().weight.data_ptr())
 
     @property
     def device(self) -> torch.device:
@@ -144,7 +135,7 @@ class LanguageModel:
                 kind: torch.zeros_like(mask, dtype=self.shape.dtype).masked_fill_(~mask, lowest)
                 for kind, mask in masks.items()
             }
-        return masks if hasattr(self.causal_lm.config, "layer_types") else next(iter(masks.values()))
+        return masks if hasattr(self.config, "layer_types") else next(iter(masks.values()))
 
 
 def attention_mask(positions_BC: Tensor, positions_BT: Tensor, *, start: int, window: int | None) -> Tensor:
@@ -170,85 +161,17 @@ def attention_mask(positions_BC: Tensor, positions_BT: Tensor, *, start: int, wi
     return ((readable & (positions_BT >= 0)[:, :, None]) | own_TC).unsqueeze(1)
 
 
-def attention_windows(config: Any) -> dict[str, int | None]:
-    """For each kind of attention layer in a model's config, how many positions back it sees.
+def right_aligned(lm: LanguageModel, batch: KVBatch, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Prompts as inputs of `forward`: embeddings [B, T, D] and positions [B, T] after what the batch holds.
 
-    Raises:
-        ValueError: The model has layers that keep no keys and values per position.
+    Shorter prompts are padded on the left, with position -1.
     """
-    window: int | None = getattr(config, "sliding_window", None)
-    kinds = dict.fromkeys(getattr(config, "layer_types", None) or ())
-    if not kinds:
-        return {"attention": window}
-    allowed = {"full_attention": None, "sliding_attention": window}
-    for kind in kinds:
-        if kind not in allowed:
-            raise ValueError(
-                f"it has {kind!r} layers; only {' and '.join(allowed)} keep a memory that can be handed on"
-            )
-    return {kind: allowed[kind] for kind in kinds}
-
-
-def model_fingerprint(causal_lm: Any) -> str:
-    """A short digest of config, number format and a sample of every weight: what working memory is valid for."""
-    digest = hashlib.blake2b(digest_size=8)
-    ignored = {"_name_or_path", "transformers_version", "architectures", "torch_dtype", "dtype"}
-    config = {k: v for k, v in causal_lm.config.to_dict().items() if k not in ignored}
-    digest.update(json.dumps([config, str(causal_lm.dtype)], sort_keys=True, default=str).encode())
-    for name, weight in causal_lm.named_parameters():
-        stride = max(1, weight.numel() // 16)
-        digest.update(name.encode() + weight.detach().flatten()[::stride][:16].float().cpu().numpy().tobytes())
-    return digest.hexdigest()
-
-
-@torch.inference_mode()
-def probe(causal_lm: Any) -> tuple[KVShape, float]:
-    """Runs one token through a model and reads off the shape of its memory and its scaling of inputs.
-
-    Raises:
-        ValueError: The model keeps no keys and values per position.
-    """
-    attention_windows(causal_lm.config)
-    decoder = causal_lm.get_decoder()
-    width = causal_lm.get_input_embeddings().weight.shape[1]
-    ones = torch.ones(1, 1, width, dtype=causal_lm.dtype, device=causal_lm.device)
-    entered: list[Tensor] = []
-    hook = first_layer(decoder).register_forward_pre_hook(
-        lambda _, args, kwargs: entered.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
-    )
-    try:
-        for embeds in (ones, 2 * ones):
-            cache = decoder(inputs_embeds=embeds, past_key_values=DynamicCache(), use_cache=True).past_key_values
-    finally:
-        hook.remove()
-    # The difference of two inputs, so that what a model adds (learned positions) does not count as scaling.
-    return kv_shape(cache), float((entered[1] - entered[0]).float().mean())
-
-
-def first_layer(decoder: nn.Module) -> nn.Module:
-    """A decoder's first layer, whatever the list of layers is called.
-
-    Raises:
-        ValueError: The decoder has no list of layers.
-    """
-    lists = [child for child in decoder.children() if isinstance(child, nn.ModuleList) and len(child)]
-    if not lists:
-        raise ValueError("its decoder has no list of layers")
-    return max(lists, key=len)[0]
-
-
-@torch.inference_mode()
-def check_against_own_forward(lm: LanguageModel) -> None:
-    """Refuses a model whose own forward gives other logits than ours for a short prompt.
-
-    Raises:
-        ValueError: The two disagree beyond the precision of the number format.
-    """
-    ids_BT = torch.arange(5, 9, device=lm.device).unsqueeze(0)
-    reference_BV = lm.causal_lm(input_ids=ids_BT).logits[:, -1].float()
-    batch = lm.open([Memory()], columns=4)
-    ours_BV = lm.logits(lm.forward(batch, lm.embed(ids_BT), torch.arange(4, device=lm.device)[None])[:, -1]).float()
-    tolerance = 1e-3 if lm.shape.dtype == torch.float32 else 5e-2
-    difference = float((ours_BV - reference_BV).abs().max() / reference_BV.abs().max().clamp_min(1))
-    if not difference <= tolerance:
-        raise ValueError(f"its own forward gives other logits than the engine (relative difference {difference:.2g})")
+    longest = max(len(prompt) for prompt in prompts)
+    ids_BT = torch.zeros(len(prompts), longest, dtype=torch.int64)
+    offsets_BT = torch.full((len(prompts), longest), -1, dtype=torch.int64)
+    for row, prompt in enumerate(prompts):
+        ids_BT[row, longest - len(prompt) :] = torch.tensor(prompt)
+        offsets_BT[row, longest - len(prompt) :] = torch.arange(len(prompt))
+    offsets_BT = offsets_BT.to(lm.device)
+    positions_BT = torch.where(offsets_BT >= 0, offsets_BT + batch.next_positions()[:, None], -1)
+    return lm.embed(ids_BT.to(lm.device)), positions_BT

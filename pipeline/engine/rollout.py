@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import torch
 from torch import Tensor
 
 from pipeline.engine.alignment import Alignment
-from pipeline.engine.model import LanguageModel
+from pipeline.engine.model import LanguageModel, right_aligned
 from pipeline.memory import KVBatch
 
 Watch = Callable[[int, Tensor, Tensor], None]
@@ -33,15 +32,7 @@ def prefill(lm: LanguageModel, batch: KVBatch, prompts: Sequence[Sequence[int]])
     Returns:
         Hidden states of the prompts' last tokens after the final norm, [B, D].
     """
-    longest = max(len(prompt) for prompt in prompts)
-    ids_BT = torch.zeros(len(prompts), longest, dtype=torch.int64)
-    offsets_BT = torch.full((len(prompts), longest), -1, dtype=torch.int64)
-    for row, prompt in enumerate(prompts):
-        ids_BT[row, longest - len(prompt) :] = torch.tensor(prompt)
-        offsets_BT[row, longest - len(prompt) :] = torch.arange(len(prompt))
-    offsets_BT = offsets_BT.to(lm.device)
-    positions_BT = torch.where(offsets_BT >= 0, offsets_BT + batch.next_positions()[:, None], -1)
-    return lm.forward(batch, lm.embed(ids_BT.to(lm.device)), positions_BT)[:, -1]
+    return lm.forward(batch, *right_aligned(lm, batch, prompts))[:, -1]
 
 
 def think(

@@ -24,12 +24,12 @@ CHANGING = {"dynamic": "max_position_embeddings", "longrope": "original_max_posi
 
 def rotaries(causal_lm: Any, key_size: int) -> Iterator[Rotary]:
     """The ways in which a model's rotary module and function may be meant: on whole keys, or on their first part."""
-    decoder = causal_lm.get_decoder()
+    decoder, config = causal_lm.get_decoder(), causal_lm.config.get_text_config()
     module = getattr(decoder, "rotary_emb", None)
     apply = getattr(sys.modules[type(decoder).__module__], "apply_rotary_pos_emb", None)
     if module is None or apply is None:
         return
-    kinds = layer_kinds(module, getattr(causal_lm.config, "layer_types", None), causal_lm.config.num_hidden_layers)
+    kinds = layer_kinds(module, getattr(config, "layer_types", None), config.num_hidden_layers)
     whole = Rotary(module=module, apply=apply, kinds=kinds, width=key_size)
     yield whole
     yield replace(whole, width=min(whole.angle_width(causal_lm.device), key_size))
@@ -87,7 +87,7 @@ def _keys(causal_lm: Any, ids_1T: Tensor, start: int) -> list[Tensor]:
     mask = torch.ones(1, 1, *ids_1T.shape[1:], ids_1T.shape[1], dtype=torch.bool, device=ids_1T.device).tril()
     lowest = torch.finfo(causal_lm.dtype).min
     additive = torch.zeros_like(mask, dtype=causal_lm.dtype).masked_fill(~mask, lowest)
-    kinds = getattr(causal_lm.config, "layer_types", None)
+    kinds = getattr(causal_lm.config.get_text_config(), "layer_types", None)
     causal_lm.get_decoder()(
         input_ids=ids_1T,
         position_ids=positions_1T,

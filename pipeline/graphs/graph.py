@@ -61,7 +61,7 @@ class Graph:
         if not self.experts:
             raise ValueError(f"--experts chained needs a graph with `experts`; {self.name!r} has none")
         before = {name: self.experts[:index] for index, name in enumerate(self.experts)}
-        roles = [replace(r, reads=(*before.get(r.name, ()), *r.reads)) for r in self.roles]
+        roles = [replace(r, reads=tuple(dict.fromkeys((*r.reads, *before.get(r.name, ()))))) for r in self.roles]
         return make_graph(f"{self.name}-chained", roles, self.experts)
 
     def to_yaml(self) -> str:
@@ -98,10 +98,10 @@ def make_graph(name: str, roles: Collection[Role], experts: Collection[str] = ()
     for role in roles:
         unknown = [read for read in role.reads if read not in by_name]
         _require(not unknown, name, f"{role.name!r} reads {unknown[:1]}, which is no role of it")
-        _require(len(set(role.reads)) == len(role.reads), name, f"{role.name!r} reads a role twice")
         _require(role.latent_steps is None or role.latent_steps >= 0, name, f"{role.name!r} has latent_steps below 0")
     strangers = [expert for expert in experts if expert not in by_name]
     _require(not strangers, name, f"`experts` names {strangers[:1]}, which is no role of it")
+    _require(answering[0] not in experts, name, f"{answering[0]!r} answers and can't be one of the `experts`")
     try:
         order = list(TopologicalSorter({role.name: role.reads for role in roles}).static_order())
     except CycleError as error:
@@ -143,28 +143,53 @@ def parse_graph(name: str, text: str) -> Graph:
         ValueError: It does not have the form of a graph; one line.
     """
     try:
-        values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise ValueError(f"graph {name!r} is no YAML: {' '.join(str(error).split())}") from error
+        values = yaml.load(text, Loader=_UniqueKeys)  # noqa: S506 - a safe loader that also refuses repeated keys
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise ValueError(f"graph {name!r} is no YAML: {' '.join(str(error).split())[:200]}") from error
     is_graph = isinstance(values, dict) and isinstance(values.get("roles"), list) and values["roles"]
     _require(bool(is_graph), name, f"expected {FORM}")
-    unknown = sorted(values.keys() - {"roles", "experts"})
+    unknown = [key for key in values if key not in ("roles", "experts")]
     _require(not unknown, name, f"unknown key {unknown[:1]}; known: roles, experts")
-    return make_graph(name, [_role(name, role) for role in values["roles"]], tuple(values.get("experts") or ()))
+    experts = _names(name, "experts", values.get("experts", []))
+    return make_graph(name, [_role(name, role) for role in values["roles"]], experts)
 
 
 def _role(graph: str, values: Any) -> Role:
-    _require(
-        isinstance(values, dict) and isinstance(values.get("name"), str), graph, f"a role without `name`: {values}"
-    )
+    _require(isinstance(values, dict) and "name" in values, graph, f"a role without `name`: {values}")
+    _names(graph, "name", [values["name"]])
     known = [f.name for f in fields(Role)]
     unknown = [key for key in values if key not in known]
     _require(not unknown, graph, f"role {values['name']!r} has unknown key {unknown[:1]}; known: {', '.join(known)}")
-    kinds = {"reads": list, "answers": bool, "latent_steps": int, "system": str, "duty": str}
-    for key, kind in kinds.items():
-        fits = key not in values or isinstance(values[key], kind)
+    for key, kind in {"answers": bool, "latent_steps": int, "system": str, "duty": str}.items():
+        fits = key not in values or type(values[key]) is kind
         _require(fits, graph, f"role {values['name']!r}: `{key}` is {values.get(key)!r}, expected a {kind.__name__}")
-    return Role(**{**values, "reads": tuple(values.get("reads", ()))})
+    reads = _names(graph, f"role {values['name']!r}: `reads`", values.get("reads", []))
+    role = Role(**{**values, "reads": reads})
+    thinks = role.latent_steps is None or not role.answers
+    _require(thinks, graph, f"role {role.name!r} answers and takes no latent steps; leave `latent_steps` out")
+    return role
+
+
+def _names(graph: str, what: str, values: Any) -> tuple[str, ...]:
+    """Role names, each a word of one line, none twice."""
+    is_list = isinstance(values, list) and all(
+        isinstance(value, str) and value.isprintable() and value for value in values
+    )
+    _require(is_list, graph, f"{what} is {values!r}, expected a list of role names")
+    _require(len(set(values)) == len(values), graph, f"{what} names a role twice: {values}")
+    return tuple(values)
+
+
+class _UniqueKeys(yaml.SafeLoader):
+    """Refuses a mapping with a repeated key, of which YAML would silently keep the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """Builds a mapping whose keys differ."""
+        keys = [key.value for key, _ in node.value]
+        repeated = [key for key in keys if keys.count(key) > 1]
+        if repeated:
+            raise ValueError(f"key {repeated[0]!r} is given twice")
+        return super().construct_mapping(node, deep=deep)
 
 
 def _ancestors(name: str, by_name: dict[str, Role]) -> set[str]:

@@ -9,6 +9,7 @@ import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -18,7 +19,7 @@ from pipeline.memory.segment import KVShape, Part, Segment
 
 FORMAT = "latentmas-memory-1"
 TENSORS = ("keys_LNTH", "values_LNTH", "positions_T")
-FIELDS = ("role", "question_id", "latent_steps", "digest")
+FIELDS = {"role": str, "question_id": str, "latent_steps": int, "digest": str}
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,19 +55,22 @@ class Memory:
         """Writes the memory to one safetensors file; its header holds the model's fingerprint and who made what.
 
         Raises:
-            ValueError: The memory is empty, or its segments belong to different models.
+            ValueError: The memory is empty, its segments belong to different models, or the file can't be written.
         """
         fingerprints = {segment.fingerprint for segment in self}
         if len(fingerprints) != 1:
             raise ValueError(f"a memory file holds the memory of one model; this one has {sorted(fingerprints)}")
         tensors = {
-            f"{index}.{name}": getattr(segment, name).detach().cpu().contiguous()
+            f"{index}.{name}": getattr(segment, name).detach().cpu().clone(memory_format=torch.contiguous_format)
             for index, segment in enumerate(self)
             for name in TENSORS
         }
         makers = [{name: getattr(segment, name) for name in FIELDS} for segment in self]
         header = {"format": FORMAT, "fingerprint": fingerprints.pop(), "segments": json.dumps(makers)}
-        save_file(tensors, path, metadata=header)
+        try:
+            save_file(tensors, path, metadata=header)
+        except (SafetensorError, OSError) as error:
+            raise ValueError(f"{path} can't be written: {error}") from error
 
     @classmethod
     def load(cls, path: str | Path, *, fingerprint: str) -> Memory:
@@ -86,13 +90,16 @@ class Memory:
                     raise ValueError(f"{path} is no memory file (format {header.get('format')!r}, expected {FORMAT!r})")
                 if header["fingerprint"] != fingerprint:
                     raise ValueError(
-                        f"{path} was made by model {header['fingerprint']}, but this model is {fingerprint}"
+                        f"{path} was made by model {header['fingerprint']}, but this model is {fingerprint} "
+                        "(the same weights in another number format are another model)"
                     )
                 made = enumerate(json.loads(header["segments"]))
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-                return cls.of(_segment(index, maker, tensors, fingerprint) for index, maker in made)
-        except (SafetensorError, OSError, KeyError, AssertionError, json.JSONDecodeError) as error:
+                memory = cls.of(_segment(index, maker, tensors, fingerprint) for index, maker in made)
+        except (SafetensorError, OSError, KeyError, TypeError, AssertionError, json.JSONDecodeError) as error:
             raise ValueError(f"{path} can't be read as a memory file: {error}") from error
+        memory.verify()
+        return memory
 
     def part(self, part: Part) -> Memory:
         """The memory of every segment's thoughts or prompt alone; what is empty then is left out."""
@@ -127,6 +134,17 @@ def _same(segment: Segment, is_: str, got: object, but: str, wanted: object) -> 
         raise ValueError(f"working memory of {segment.role!r} is {is_} {got}, but {but} {wanted}")
 
 
-def _segment(index: int, maker: dict[str, str | int], tensors: dict[str, torch.Tensor], fingerprint: str) -> Segment:
-    parts = {name: tensors[f"{index}.{name}"] for name in TENSORS}
-    return Segment(**parts, **{name: maker[name] for name in FIELDS}, fingerprint=fingerprint)  # type: ignore[arg-type]
+def _segment(index: int, maker: dict[str, Any], tensors: dict[str, torch.Tensor], fingerprint: str) -> Segment:
+    """One segment of a file, whose content is not to be trusted."""
+    keys, values, positions = (tensors[f"{index}.{name}"] for name in TENSORS)
+    assert keys.dim() == values.dim() == 4, "keys and values are [L, N, T, H]"
+    assert keys.dtype == values.dtype, "keys and values have one number format"
+    assert keys.is_floating_point(), "keys and values are numbers"
+    assert positions.dtype == torch.int64, "positions are whole numbers"
+    assert positions.dim() == 1, "one position per key"
+    assert torch.equal(positions, positions[:1].clamp_min(0) + torch.arange(len(positions))), (
+        "positions follow each other"
+    )
+    assert all(type(maker[name]) is kind for name, kind in FIELDS.items()), f"a segment's header has {FIELDS}"
+    made = {name: maker[name] for name in FIELDS}
+    return Segment(keys_LNTH=keys, values_LNTH=values, positions_T=positions, fingerprint=fingerprint, **made)

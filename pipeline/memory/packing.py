@@ -168,7 +168,7 @@ def open_batch(shape: KVShape, memories: Sequence[Memory], *, columns: int, move
         move: Moves keys [L, N, T, H] by a number of positions, int64 [T].
     """
     home = memories[0].segments[-1].home if memories[0].segments else None
-    if isinstance(home, KVBatch) and home.holds(memories):
+    if isinstance(home, KVBatch) and home.shape == shape and home.holds(memories):
         batch = home
     else:
         longest = max(len(memory) for memory in memories)

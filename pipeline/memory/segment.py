@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor
@@ -84,6 +84,10 @@ class Segment:
     def sizes(self) -> tuple[int, int, int, int]:
         """Layers, heads, key size, value size."""
         return *self.keys_LNTH.shape[:2], self.keys_LNTH.shape[3], self.values_LNTH.shape[3]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What travels to other processes: the content, not the batch that it is a view of."""
+        return {**vars(self), "home": None}
 
     def part(self, part: Part) -> Segment:
         """The segment, or the positions of its thoughts or its prompt alone: views, no copy."""

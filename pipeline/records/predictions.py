@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from pipeline.records.base import Record
-from pipeline.records.questions import Kind, Question
+from pipeline.records.questions import Assignment, Kind
 from pipeline.records.turns import Answer, Score, Turn
 
 
@@ -19,6 +19,8 @@ class Prediction(Record):
     """Unique within the task."""
     question: str
     """What the agents read."""
+    source_id: str
+    """The question that the agents before the answering one worked on; empty if nothing was handed over."""
     kind: Kind
     """number, choice or code."""
     gold: str
@@ -71,20 +73,23 @@ class Prediction(Record):
     """What each agent did."""
 
     @classmethod
-    def of(cls, question: Question, answer: Answer, score: Score | None, *, seconds: float, attempt: int) -> Prediction:
+    def of(
+        cls, assignment: Assignment, answer: Answer, score: Score | None, *, seconds: float, attempt: int
+    ) -> Prediction:
         """Puts together what is known of one question.
 
         Args:
-            question: What was asked.
+            assignment: What was asked, and whose memory was handed over.
             answer: What came of it.
             score: Its grade; none if a fault of ours prevented an answer.
             seconds: Time to grade it.
             attempt: Which go at the run it was answered in.
         """
-        usage = answer.usage
+        question, usage = assignment.question, answer.usage
         return cls(
             question_id=question.id,
             question=question.text,
+            source_id=assignment.source.id if assignment.source else "",
             kind=question.kind,
             gold=question.gold,
             prediction=score.prediction if score else "",

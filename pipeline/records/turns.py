@@ -65,7 +65,7 @@ class Turn(Record):
     handover_seconds: float = 0.0
     """The question's share of the time it took to bring that memory into place."""
     verify_seconds: float = 0.0
-    """The question's share of the time it took to check the memory's digests, where that was asked for."""
+    """The question's share of the time it took to make and check the memory's digests, where that was asked for."""
     thoughts: tuple[Thought, ...] = ()
     """The latent steps, where they were asked for."""
 

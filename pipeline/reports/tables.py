@@ -73,5 +73,6 @@ def _lines(m: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("seconds per agent", agents),
         ("load, scoring seconds", f"{m['load_seconds']:.1f}, {m['scoring_seconds']:.2f}"),
         ("memory handed over MB (s)", f"{m['handover_bytes'] / 1e6:.1f} ({m['handover_seconds']:.2f})"),
+        ("digests of memory s", f"{m['verify_seconds']:.2f}"),
         ("truncated, no answer %", f"{100 * m['truncated_rate']:.1f}, {100 * m['no_answer_rate']:.1f}"),
     ]

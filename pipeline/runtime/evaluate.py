@@ -99,11 +99,11 @@ def _ask(request: RunRequest, done: Sequence[Prediction], run: TrackedRun, attem
 def _unanswered(request: RunRequest, rows: Sequence[Prediction], attempt: int) -> list[Prediction]:
     """Rows for questions that went into the stream and did not come out: unscored, and put on disk."""
     there = {row.question_id for row in rows}
-    lost = [assignment.question for assignment in request.assignments if assignment.question.id not in there]
+    lost = [assignment for assignment in request.assignments if assignment.question.id not in there]
     error = "no answer came back from the cluster"
     missing = [
-        Prediction.of(question, Answer(question_id=question.id, error=error), None, seconds=0, attempt=attempt)
-        for question in lost
+        Prediction.of(one, Answer(question_id=one.question.id, error=error), None, seconds=0, attempt=attempt)
+        for one in lost
     ]
     if missing:
         request.folder.append(missing)

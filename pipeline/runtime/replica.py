@@ -15,6 +15,9 @@ from pipeline.records import Answer, Assignment
 
 log = logging.getLogger(__name__)
 
+TIED = "the model ties its input and output embeddings, so the ridge alignment W_a is the identity up to lambda"
+"""What users should know of such a model."""
+
 
 class ReplicaWorker:
     """One model replica in an actor of Ray Data's pool; plays all roles, so memory never leaves its device."""
@@ -30,10 +33,12 @@ class ReplicaWorker:
         torch.set_num_threads(threads)
         config = RunConfig.from_flat(settings)
         self._name = ray.get_runtime_context().get_actor_id()
-        self._failure = ""
+        self._failure = self._notice = ""
         try:
             self._lm = load_model(config.model)
             self._team = build_team(self._lm, config, plan)
+            if plan.thinkers and config.collaboration.alignment == "ridge" and self._lm.tied:
+                self._notice = TIED
         except ValueError as error:  # told to the driver in a row: as an exception it would drown in Ray's own words
             self._failure = str(error)
         self._load_seconds = time.perf_counter() - began
@@ -48,7 +53,7 @@ class ReplicaWorker:
 
     def _rows(self, batch: dict[str, Any], answers: list[str]) -> dict[str, Any]:
         failures = [self._failure] * len(answers)
-        notices = ["" if self._failure else self._lm.notice] * len(answers)
+        notices = [self._notice] * len(answers)
         return {"assignment": batch["assignment"], "answer": answers, "failure": failures, "notice": notices}
 
     def _answer(self, assignments: Sequence[Assignment]) -> list[Answer]:

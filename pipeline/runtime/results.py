@@ -21,9 +21,10 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import RunConfig, flag
+from pipeline.config import RunConfig
 from pipeline.graphs import CollaborationPlan
 from pipeline.records import Prediction
+from pipeline.validation import flag
 
 _USAGE = pa.struct([("output_tokens", pa.int64()), ("latent_steps", pa.int64()), ("prefill_tokens", pa.int64())])
 _THOUGHT = pa.struct(

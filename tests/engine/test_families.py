@@ -15,7 +15,7 @@ from pipeline.memory import Memory
 from pipeline.records import Question
 from pipeline.runtime.assigning import assign
 from pipeline.runtime.driver import answer_batch
-from tiny import SIZES, character_tokenizer, save_tiny_model, tiny_model
+from tiny import FAMILIES, SIZES, character_tokenizer, save_tiny_model, tiny_model
 
 QUESTIONS = [
     Question(id=f"q{i}", text=text, kind="number", gold="1")
@@ -31,25 +31,38 @@ SETTINGS = {
     "latent parallel": {"method": "latent_mas", "graph": "hierarchical"},
     "latent chained": {"method": "latent_mas", "graph": "hierarchical", "experts": "chained"},
     "latent thoughts": {"method": "latent_mas", "handover": "thoughts"},
+    "latent prompt": {"method": "latent_mas", "graph": "hierarchical", "handover": "prompt"},
     "latent shuffled": {"method": "latent_mas", "memory": "shuffled"},
+    "latent none": {"method": "latent_mas", "memory": "none", "alignment": "random"},
 }
 
 
-def answers(lm, settings, *, size, order=QUESTIONS, temperature=0.0):
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request):
+    """Two replicas of one model: loaded separately, with the same weights."""
+    return tiny_model(request.param), tiny_model(request.param)
+
+
+def answers(lm, settings, *, size, order=QUESTIONS, temperature=0.0, other=None):
+    """All turns' texts by question; with another replica, batches go to the two in turn."""
     values = {"max_new_tokens": 6, "latent_steps": 3, "temperature": temperature, **settings}
     config = RunConfig.from_flat(values)
-    team = build_team(lm, config, plan_for(config.collaboration))
+    teams = [build_team(replica, config, plan_for(config.collaboration)) for replica in (lm, other or lm)]
     work = assign(order, memory=config.collaboration.memory, seed=0, trace=0)
     batches = [work[i : i + size] for i in range(0, len(work), size)]
-    return {a.question_id: [turn.text for turn in a.turns] for batch in batches for a in answer_batch(batch, team)}
+    answered = [a for i, batch in enumerate(batches) for a in answer_batch(batch, teams[i % 2])]
+    return {answer.question_id: [turn.text for turn in answer.turns] for answer in answered}
 
 
 @pytest.mark.parametrize("name", SETTINGS)
-def test_answers_depend_on_the_question_alone(family_lm, name):
-    expected = answers(family_lm, SETTINGS[name], size=1)
+def test_answers_depend_on_the_question_alone(family, name):
+    """Not on batch size, order, neighbours, or on how many replicas the questions are spread over."""
+    lm, replica = family
+    expected = answers(lm, SETTINGS[name], size=1)
     shuffled = random.Random(1).sample(QUESTIONS, len(QUESTIONS))
-    assert answers(family_lm, SETTINGS[name], size=5) == expected
-    assert answers(family_lm, SETTINGS[name], size=2, order=shuffled) == expected
+    assert answers(lm, SETTINGS[name], size=5) == expected
+    assert answers(lm, SETTINGS[name], size=2, order=shuffled) == expected
+    assert answers(lm, SETTINGS[name], size=2, other=replica) == expected
 
 
 def test_sampled_answers_depend_on_the_question_alone(family_lm):
@@ -164,3 +177,55 @@ def test_learned_positions_are_no_scaling_and_cannot_be_moved():
     assert lm.input_scale == 1.0
     with pytest.raises(ValueError, match="can't be placed at other positions"):
         lm.move(torch.zeros(2, 4, 1, 8), torch.ones(1, dtype=torch.int64))
+
+
+@pytest.mark.parametrize("config", [transformers.MptConfig, transformers.GPTNeoConfig])
+def test_a_model_that_counts_columns_instead_of_positions_is_refused(config):
+    tokenizer = character_tokenizer()
+    torch.manual_seed(0)
+    sizes = {
+        "hidden_size": 32,
+        "num_layers": 2,
+        "num_heads": 4,
+        "attention_types": [[["global", "local"], 1]],
+        "window_size": 8,
+    }
+    if config is transformers.MptConfig:
+        sizes = {"d_model": 32, "n_layers": 2, "n_heads": 4}
+    made = config(vocab_size=len(tokenizer), initializer_range=0.3, **sizes)
+    with pytest.raises(ValueError, match="can't hand over working memory"):
+        wrap_model(transformers.AutoModelForCausalLM.from_config(made), tokenizer, name="columns")
+
+
+def test_a_model_with_a_text_part_is_read_by_that_part():
+    tokenizer = character_tokenizer()
+    torch.manual_seed(0)
+    text = {**SIZES, **FAMILIES["gemma3"].sizes, "vocab_size": len(tokenizer), "pad_token_id": 0, "eos_token_id": 2}
+    vision = {"hidden_size": 16, "intermediate_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2}
+    config = transformers.Gemma3Config(text_config=text, vision_config={**vision, "image_size": 8, "patch_size": 4})
+    lm = wrap_model(transformers.AutoModelForCausalLM.from_config(config), tokenizer, name="gemma3 with vision")
+    assert lm.windows == {"sliding_attention": 24, "full_attention": None}
+    assert lm.context == 4096
+    assert answers(lm, SETTINGS["latent parallel"], size=1) == answers(lm, SETTINGS["latent parallel"], size=5)
+
+
+def test_a_row_that_reached_the_context_does_not_switch_its_neighbours_frequencies():
+    rope = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0}
+    lm = tiny_model("llama", rope_parameters=rope, max_position_embeddings=400)
+    lm.stop_ids = frozenset()
+    long = Question(id="long", text="z" * 140, kind="number", gold="1")
+    settings = {"method": "single", "max_new_tokens": 60}
+    together = answers(lm, settings, size=6, order=[long, *QUESTIONS])
+    alone = answers(lm, settings, size=1, order=[long, *QUESTIONS])
+    assert len(together["long"][0]) < len(together["q0"][0])
+    assert together == alone
+
+
+def test_memory_that_cannot_be_moved_is_refused_before_the_first_question():
+    tokenizer = character_tokenizer()
+    config = transformers.GPT2Config(vocab_size=len(tokenizer), n_embd=32, n_layer=2, n_head=4, n_positions=4096)
+    lm = wrap_model(transformers.AutoModelForCausalLM.from_config(config), tokenizer, name="gpt2")
+    assert answers(lm, SETTINGS["latent"], size=1).keys() == {q.id for q in QUESTIONS}  # in place nothing moves
+    for name in ("latent parallel", "latent thoughts"):
+        with pytest.raises(ValueError, match="can't be placed at other positions"):
+            answers(lm, SETTINGS[name], size=1)

@@ -8,6 +8,7 @@ import torch
 
 from pipeline.engine import LatentModel
 from pipeline.memory import Memory
+from tiny import tiny_model
 
 README = Path(__file__).parents[2] / "README.md"
 
@@ -48,6 +49,41 @@ def test_a_saved_memory_answers_like_the_one_in_hand(model, tmp_path):
     loaded = model.load_memory(tmp_path / "plan.safetensors")
     assert isinstance(loaded, Memory)
     assert model.answer("Go.", memory=loaded, max_new_tokens=9) == model.answer("Go.", memory=plan, max_new_tokens=9)
+
+
+def test_memory_of_another_model_is_refused(model, tmp_path):
+    other = LatentModel(tiny_model("llama", seed=5))
+    memory = other.think("hello", latent_steps=1)
+    for use in (model.answer, model.think):
+        with pytest.raises(ValueError, match=f"made by model {other.lm.fingerprint}"):
+            use("hello", memory=memory)
+    memory.save(tmp_path / "other.safetensors")
+    with pytest.raises(ValueError, match=f"made by model {other.lm.fingerprint}"):
+        model.load_memory(tmp_path / "other.safetensors")
+
+
+def test_alignment_and_chat_options_count(lm):
+    plain = LatentModel(lm).think("hello").segments[0]
+    rotated = LatentModel(lm, alignment="random").think("hello").segments[0]
+    assert not torch.equal(plain.keys_LNTH, rotated.keys_LNTH)
+    assert len(LatentModel(lm, chat_options={"enable_thinking": False}).think("hello")) > len(plain)
+
+
+def test_answering_leaves_the_memory_and_its_storage_as_they_were(model):
+    memory = model.think("hello", latent_steps=2)
+    before, keys = memory.segments[0].content_digest(), memory.segments[0].keys_LNTH
+    first = model.answer("Go on.", memory=memory, max_new_tokens=300)
+    assert memory.segments[0].content_digest() == before
+    assert model.answer("Go on.", memory=memory, max_new_tokens=300) == first
+    assert memory.segments[0].home.capacity < 300 + len(memory)
+    assert memory.segments[0].keys_LNTH is keys
+
+
+def test_impossible_inputs_are_one_clear_line(model):
+    with pytest.raises(ValueError, match="--latent-steps is -1"):
+        model.think("hello", latent_steps=-1)
+    with pytest.raises(ValueError, match="a message has `role` and `content`"):
+        model.answer([{"role": "user", "text": "hello"}])
 
 
 def test_messages_are_a_string_or_a_chat(model):

@@ -8,11 +8,13 @@ import pytest
 import torch
 from transformers.cache_utils import DynamicCache
 
-from pipeline.engine import build_alignment, prefill, think
+from pipeline.config import DecodingConfig
+from pipeline.engine import build_alignment, decode, prefill, think
 from pipeline.memory import Memory
 from tiny import tiny_model
 
 STEPS = 5
+TOKENS = 4
 ATOL = 1e-4
 PROMPTS = {"a": [5, 9, 11, 30, 31, 8, 8, 14], "b": [7, 8, 40], "c": [20, 21, 22, 23, 24, 25, 26, 27, 40, 41, 42]}
 
@@ -30,8 +32,16 @@ def thinks(lm, prompt, memory, steps=STEPS):
 
 
 def answers(lm, prompt, memory):
+    """Logits after the prompt, and the greedy tokens that follow, by the engine."""
     batch = lm.open([memory], columns=len(prompt))
-    return lm.logits(prefill(lm, batch, [prompt]))[0]
+    hidden = prefill(lm, batch, [prompt])
+    config = DecodingConfig(temperature=0, max_new_tokens=TOKENS)
+    original, lm.stop_ids = lm.stop_ids, frozenset()
+    try:
+        written = decode(lm, batch, hidden, noise_keys=[("q", "solver")], config=config)[0]
+    finally:
+        lm.stop_ids = original
+    return lm.logits(hidden)[0], written.token_ids
 
 
 @torch.inference_mode()
@@ -48,13 +58,18 @@ def reference_inputs(lm, turns):
 
 
 @torch.inference_mode()
-def reference_logits(lm, turns):
-    return lm.causal_lm(inputs_embeds=reference_inputs(lm, turns)).logits[0, -1]
+def reference_answer(lm, turns):
+    """The same from one pass over everything, computed again for every token."""
+    inputs, logits = reference_inputs(lm, turns), []
+    for _ in range(TOKENS):
+        logits.append(lm.causal_lm(inputs_embeds=inputs).logits[0, -1])
+        inputs = torch.cat([inputs, lm.embed(logits[-1].argmax()[None, None])], dim=1)
+    return logits[0], [int(token.argmax()) for token in logits]
 
 
-def close(a, b):
-    torch.testing.assert_close(a, b, atol=ATOL, rtol=ATOL)
-    assert int(a.argmax()) == int(b.argmax())
+def same(ours, reference):
+    torch.testing.assert_close(ours[0], reference[0], atol=ATOL, rtol=ATOL)
+    assert ours[1] == reference[1]
 
 
 @pytest.mark.parametrize("steps", [0, STEPS])
@@ -62,9 +77,9 @@ def test_a_sequential_chain_is_one_pass_over_everything_that_was_fed(family_lm, 
     lm, memory = family_lm, Memory()
     for name in "abc":
         memory += Memory.of([thinks(lm, PROMPTS[name], memory, steps)])
-    close(
+    same(
         answers(lm, [9, 10, 11], memory),
-        reference_logits(lm, [*((PROMPTS[n], steps) for n in "abc"), ([9, 10, 11], 0)]),
+        reference_answer(lm, [*((PROMPTS[n], steps) for n in "abc"), ([9, 10, 11], 0)]),
     )
 
 
@@ -75,7 +90,9 @@ def test_memory_that_left_its_replica_gives_the_same_as_memory_in_place(family_l
         type(s)(**{**vars(s), "keys_LNTH": s.keys_LNTH.clone(), "values_LNTH": s.values_LNTH.clone(), "home": None})
         for s in here
     )
-    assert torch.equal(answers(lm, [9, 10], there), answers(lm, [9, 10], here))
+    (apart, apart_tokens), (together, together_tokens) = (answers(lm, [9, 10], memory) for memory in (there, here))
+    assert torch.equal(apart, together)
+    assert apart_tokens == together_tokens
 
 
 @torch.inference_mode()
@@ -94,7 +111,19 @@ def placed_reference(lm, pieces, prompt):
             keys = textbook_rotation(layer.keys[:, :, chosen], by, theta=10000.0)
             cache.update(keys, layer.values[:, :, chosen], index)
         position += len(chosen)
-    return lm.causal_lm(input_ids=torch.tensor([prompt]), past_key_values=cache, use_cache=True).logits[0, -1]
+    return continued(lm, cache, position, prompt)
+
+
+@torch.inference_mode()
+def continued(lm, cache, position, prompt):
+    """Logits after a prompt on top of a library cache, and the greedy tokens that follow."""
+    logits, fed = [], prompt
+    for _ in range(TOKENS):
+        positions = torch.arange(position, position + len(fed))[None]
+        out = lm.causal_lm(input_ids=torch.tensor([fed]), past_key_values=cache, position_ids=positions, use_cache=True)
+        logits.append(out.logits[0, -1])
+        position, fed = position + len(fed), [int(logits[-1].argmax())]
+    return logits[0], [int(token.argmax()) for token in logits]
 
 
 def textbook_rotation(keys, by, theta):
@@ -117,33 +146,39 @@ def plain(request):
 @pytest.mark.parametrize(("part", "kept"), [("full", EVERYTHING), ("thoughts", THOUGHTS), ("prompt", PROMPT)])
 def test_independent_experts_are_placed_one_after_another(plain, part, kept):
     experts = [thinks(plain, PROMPTS[name], Memory()) for name in "abc"]
-    logits = answers(plain, [9, 10, 11], Memory.of(expert.part(part) for expert in experts))
+    ours = answers(plain, [9, 10, 11], Memory.of(expert.part(part) for expert in experts))
     pieces = [([(PROMPTS[name], STEPS)], kept) for name in "abc"]
-    close(logits, placed_reference(plain, pieces, [9, 10, 11]))
+    same(ours, placed_reference(plain, pieces, [9, 10, 11]))
 
 
 @pytest.mark.parametrize(("part", "kept"), [("thoughts", THOUGHTS), ("prompt", PROMPT)])
-def test_a_chain_that_hands_over_a_part_is_exact_from_hop_to_hop(plain, part, kept):
+def test_an_agent_that_gets_a_part_computes_what_the_model_would(plain, part, kept):
     first = thinks(plain, PROMPTS["a"], Memory())
     handed = Memory.of([first.part(part)])
-    close(
-        answers(plain, PROMPTS["b"], handed), placed_reference(plain, [([(PROMPTS["a"], STEPS)], kept)], PROMPTS["b"])
-    )
+    same(answers(plain, PROMPTS["b"], handed), placed_reference(plain, [([(PROMPTS["a"], STEPS)], kept)], PROMPTS["b"]))
     assert int(plain.open([handed], columns=1).next_positions()[0]) == len(handed)
 
 
-def test_experts_of_every_family_merge_without_stale_phases(family_lm):
-    """Moving each expert to where it lies equals computing it there: positions only, nothing else changes."""
-    lm = family_lm
-    experts = [thinks(lm, PROMPTS[name], Memory()) for name in "ab"]
-    merged = lm.open([Memory.of(experts)], columns=1)
-    batch = lm.open([Memory()], columns=len(PROMPTS["b"]) + STEPS)
-    inputs = reference_inputs(lm, [(PROMPTS["b"], STEPS)])
-    start = len(experts[0])
-    lm.forward(batch, inputs, torch.arange(start, start + inputs.shape[1])[None])
-    torch.testing.assert_close(
-        merged.keys_LBNCH[:, 0, :, start : start + inputs.shape[1]],
-        batch.keys_LBNCH[:, 0, :, : inputs.shape[1]],
-        atol=ATOL,
-        rtol=ATOL,
-    )
+@torch.inference_mode()
+def shifted_reference(lm, pieces, prompt):
+    """As `placed_reference`, for every family: nothing is rotated, each pass is computed where it ends up."""
+    cache, position = DynamicCache(), 0
+    for turns, kept in pieces:
+        inputs = reference_inputs(lm, turns)
+        chosen = torch.arange(inputs.shape[1])[kept]
+        positions = torch.arange(inputs.shape[1])[None] + position - int(chosen[0])
+        past = lm.causal_lm.get_decoder()(
+            inputs_embeds=inputs, position_ids=positions, use_cache=True, past_key_values=DynamicCache()
+        )
+        for index, layer in enumerate(past.past_key_values.layers):
+            cache.update(layer.keys[:, :, chosen], layer.values[:, :, chosen], index)
+        position += len(chosen)
+    return continued(lm, cache, position, prompt)
+
+
+@pytest.mark.parametrize(("part", "kept"), [("full", EVERYTHING), ("thoughts", THOUGHTS), ("prompt", PROMPT)])
+def test_merged_experts_of_every_family_are_what_the_model_would_have_computed_there(family_lm, part, kept):
+    experts = [thinks(family_lm, PROMPTS[name], Memory()) for name in "abc"]
+    ours = answers(family_lm, [9, 10, 11], Memory.of(expert.part(part) for expert in experts))
+    pieces = [([(PROMPTS[name], STEPS)], kept) for name in "abc"]
+    same(ours, shifted_reference(family_lm, pieces, [9, 10, 11]))

@@ -5,7 +5,8 @@ import torch
 
 from pipeline.engine import prefill, think
 from pipeline.engine.alignment import build_alignment
-from pipeline.engine.model import attention_mask, attention_windows
+from pipeline.engine.inspection import attention_windows
+from pipeline.engine.model import attention_mask
 from pipeline.memory import Memory
 
 PROMPTS = [[5, 9, 11, 30, 31], [7, 8], [20, 21, 22, 23, 24, 25, 26, 27, 40]]

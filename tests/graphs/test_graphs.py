@@ -3,7 +3,7 @@ import re
 import pytest
 
 from pipeline.config import CollaborationConfig
-from pipeline.graphs import Role, load_graph, make_graph, plan_for
+from pipeline.graphs import Role, load_graph, make_graph, parse_graph, plan_for
 from pipeline.prompts import known_roles
 
 
@@ -77,11 +77,23 @@ def test_a_users_graph_is_put_into_working_order(tmp_path):
         ("roles: [{reads: [a]}]", "a role without `name`"),
         ("roles: [{name: a, answers: true, reeds: [b]}]", "'a' has unknown key ['reeds']"),
         ("roles: [{name: a, answers: true, reads: b}]", "`reads` is 'b', expected a list"),
+        ("roles: [{name: a, answers: true, reads: [[b]]}]", "`reads` is [['b']], expected a list"),
+        ("roles: [{name: a, answers: true, reads: null}]", "`reads` is None, expected a list"),
+        ("roles: [{name: '', answers: true}]", "name is [''], expected"),
+        ('roles: [{name: "a\\nb", answers: true}]', "expected a list of role names"),
+        ("roles: [{name: a, answers: true}]\nexperts: b", "experts is 'b', expected a list"),
+        ("roles: [{name: a, answers: true}]\nexperts: 5", "experts is 5, expected a list"),
+        ("roles: [{name: a, answers: true}]\nexperts: [a]", "'a' answers and can't be one of the `experts`"),
+        ("roles: [{name: a, answers: true, reads: [b]}, {name: b, latent_steps: true}]", "expected a int"),
+        ("roles: [{name: a, answers: true, latent_steps: 3}]", "takes no latent steps"),
+        ("roles: [{name: a, answers: true}]\nroles: [{name: b, answers: true}]", "'roles' is given twice"),
+        ("[" * 5000, "is no YAML"),
+        ("roles: 2024-99-99", "is no YAML"),
         ("roles: [{name: a, answers: true}, {name: a}]", "two roles have the same name"),
         ("roles: [{name: a}]", "exactly one role has `answers: true`; here none"),
         ("roles: [{name: a, answers: true}, {name: b, answers: true}]", "here ['a', 'b']"),
         ("roles: [{name: a, answers: true, reads: [b]}]", "'a' reads ['b'], which is no role"),
-        ("roles: [{name: a, answers: true, reads: [b, b]}, {name: b}]", "reads a role twice"),
+        ("roles: [{name: a, answers: true, reads: [b, b]}, {name: b}]", "names a role twice"),
         ("roles: [{name: a, answers: true}, {name: b}]", "the work of ['b'] never reaches 'a'"),
         ("roles: [{name: a, reads: [b], answers: true}, {name: b, reads: [c]}, {name: c, reads: [b]}]", "in a circle"),
         ("roles: [{name: a, reads: [a], answers: true}]", "in a circle"),
@@ -107,3 +119,21 @@ def test_a_role_without_a_prompt_is_refused_naming_those_that_have_one():
 def test_a_graph_that_is_not_there_is_refused(name):
     with pytest.raises(ValueError, match=f"--graph '{name}'"):
         load_graph(name)
+
+
+def test_chained_experts_keep_what_they_read_before_each_other():
+    text = """
+experts: [math, science]
+roles:
+  - {name: planner}
+  - {name: math, reads: [planner]}
+  - {name: science, reads: [planner]}
+  - {name: summarizer, reads: [planner, math, science], answers: true}
+"""
+    reads = {role.name: role.reads for role in parse_graph("mine", text).chained().roles}
+    assert reads["science"] == ("planner", "math")
+
+
+def test_a_role_may_take_no_latent_steps_at_all():
+    roles = [Role(name="planner", latent_steps=0), Role(name="solver", reads=("planner",), answers=True)]
+    assert parse_graph("mine", make_graph("mine", roles).to_yaml()).roles[0].latent_steps == 0

@@ -243,13 +243,15 @@ def test_a_relative_model_and_the_users_graph_reach_the_workers(run_eval, model_
     (tmp_path / "duo.yaml").write_text(
         "roles: [{name: poet, system: You rhyme., duty: Rhyme.}, {name: solver, reads: [poet], answers: true}]"
     )
-    control = ["--memory", "shuffled", "--handover", "thoughts", "--verify-memory", "true", "--trace", "2"]
+    control = ["--memory", "shuffled", "--handover", "thoughts", "--verify-memory", "--trace", "2"]
     code, metrics = run_eval("--model", "mine", "--graph", "duo.yaml", *control, "--out", "run", "--limit", "7")
     assert code == 0
     assert (metrics["graph"], metrics["memory"], metrics["handover"]) == ("duo", "shuffled", "thoughts")
     rows = pq.read_table("run/predictions.parquet").to_pylist()
     assert [[turn["role"] for turn in row["turns"]] for row in rows] == [["poet", "solver"]] * 5
     assert [len(row["turns"][0]["thoughts"]) for row in rows] == [3, 3, 0, 0, 0]
+    assert all(row["source_id"] not in ("", row["question_id"]) for row in rows)
+    assert metrics["verify_seconds"] > 0
     assert (Path("run") / "graph.yaml").read_text().startswith("experts: []")
     code, again = run_eval("--config", "run/config.yaml", "--out", "again")
     assert texts(again["run_dir"]) == texts(metrics["run_dir"])

@@ -113,3 +113,67 @@ def test_memory_of_two_models_cannot_be_one_file(tmp_path):
         Memory.of([segment(), segment(fingerprint="g")]).save(tmp_path / "memory.safetensors")
     with pytest.raises(ValueError, match="one model"):
         Memory().save(tmp_path / "memory.safetensors")
+
+
+def test_memory_used_twice_can_be_saved(tmp_path):
+    once = segment()
+    twice = Memory.of([once, once, once.part("thoughts")])
+    twice.save(tmp_path / "memory.safetensors")
+    assert len(Memory.load(tmp_path / "memory.safetensors", fingerprint="f")) == 14
+
+
+def test_a_file_whose_content_was_changed_is_refused(tmp_path):
+    signed = segment().signed()
+    signed.values_LNTH[0, 0, 0, 0] += 1
+    Memory.of([signed]).save(tmp_path / "memory.safetensors")
+    with pytest.raises(ValueError, match="was changed on its way"):
+        Memory.load(tmp_path / "memory.safetensors", fingerprint="f")
+
+
+def test_a_path_that_cannot_be_written_is_one_clear_line(tmp_path):
+    with pytest.raises(ValueError, match="can't be written"):
+        Memory.of([segment()]).save(tmp_path / "nowhere/memory.safetensors")
+
+
+GOOD = {"role": "planner", "question_id": "q", "latent_steps": 2, "digest": ""}
+
+
+@pytest.mark.parametrize(
+    ("makers", "tensors"),
+    [
+        (None, {}),
+        (5, {}),
+        (["x"], {}),
+        ([{**GOOD, "latent_steps": "2"}], {}),
+        ([{**GOOD, "latent_steps": 9}], {}),
+        ([GOOD], {"keys_LNTH": torch.zeros(2, 3, 6)}),
+        ([GOOD], {"values_LNTH": torch.zeros(2, 3, 6, 5, dtype=torch.float16)}),
+        ([GOOD], {"positions_T": torch.zeros(6, dtype=torch.int64)}),
+        ([GOOD], {"positions_T": torch.arange(6.0)}),
+        ([GOOD], {"positions_T": torch.arange(6) - 3}),
+    ],
+)
+def test_files_with_impossible_content_are_refused(tmp_path, makers, tensors):
+    content = {
+        "keys_LNTH": torch.zeros(2, 3, 6, 4),
+        "values_LNTH": torch.zeros(2, 3, 6, 5),
+        "positions_T": torch.arange(6),
+    }
+    header = {"format": "latentmas-memory-1", "fingerprint": "f", "segments": json.dumps(makers)}
+    path = tmp_path / "memory.safetensors"
+    save_file({f"0.{name}": tensor for name, tensor in {**content, **tensors}.items()}, path, metadata=header)
+    with pytest.raises(ValueError, match="can't be read as a memory file"):
+        Memory.load(path, fingerprint="f")
+
+
+def test_a_segment_travels_to_another_process_without_its_batch():
+    import pickle
+
+    from pipeline.memory import KVBatch
+
+    batch = KVBatch(SHAPE, 1, 4)
+    batch.positions_BC[:, :3], batch.cursor = torch.arange(3), 3
+    cut = batch.cut(0, 0, role="r", question_id="q", fingerprint="f", latent_steps=0)
+    copy = pickle.loads(pickle.dumps(cut))
+    assert copy.home is None
+    assert torch.equal(copy.keys_LNTH, cut.keys_LNTH)

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.engine import prefill
+from pipeline.engine import LatentModel, prefill
 from pipeline.engine.rotary import mover, switch_of_frequencies
 from pipeline.memory import Memory
 from tiny import tiny_model
@@ -104,8 +104,9 @@ def test_a_rope_whose_frequencies_change_is_used_up_to_the_switch_and_refused_pa
     lm = tiny_model("llama", rope_parameters=CHANGING[name], max_position_embeddings=64 if name == "dynamic" else 256)
     assert switch_of_frequencies(lm.causal_lm.config) == (length, name)
     assert lm.context == length
-    if name == "longrope":
-        assert "longrope rotary frequencies change" in lm.context_note
+    words = f"the model's context is 64 .*its {name} rotary frequencies change with the length"
+    with pytest.raises(ValueError, match=words):
+        LatentModel(lm).think("x" * 60)
 
 
 def test_a_model_that_does_more_than_rotate_is_found_out():

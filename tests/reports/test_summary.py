@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import RunConfig
-from pipeline.records import Answer, Prediction, Question, Score, Turn, Usage
+from pipeline.records import Answer, Assignment, Prediction, Question, Score, Turn, Usage
 from pipeline.reports import comparison_table, run_table, summarize
 from pipeline.reports.summary import repeats_itself, run_seconds
 
@@ -30,12 +30,18 @@ def row(number: int, *, right: bool = True, boxed: bool = True, started: float =
         prediction_lenient="1",
         reason="correct" if right and boxed else "wrong" if boxed else "no_answer",
     )
-    return Prediction.of(question, answer, score, seconds=0.1, attempt=1)
+    return Prediction.of(Assignment(question=question, source=question), answer, score, seconds=0.1, attempt=1)
 
 
 def unscored(number: int) -> Prediction:
     question = Question(id=str(number), text="?", kind="number", gold="1")
-    return Prediction.of(question, Answer(question_id=str(number), error="boom"), None, seconds=0, attempt=1)
+    return Prediction.of(
+        Assignment(question=question, source=question),
+        Answer(question_id=str(number), error="boom"),
+        None,
+        seconds=0,
+        attempt=1,
+    )
 
 
 def test_totals_add_up():

@@ -1,4 +1,5 @@
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -7,7 +8,7 @@ from pipeline.config import RunConfig
 from pipeline.graphs import plan_for
 from pipeline.records import Assignment, Question
 from pipeline.runtime.assigning import assign, derange
-from pipeline.runtime.driver import answer_batch
+from pipeline.runtime.driver import answer_batch, collect
 
 
 def questions(count: int) -> list[Question]:
@@ -74,7 +75,7 @@ def test_controls_change_what_reaches_the_answering_agent_and_nothing_else(lm, m
 @pytest.mark.parametrize("alignment", ["ridge", "identity", "random"])
 @pytest.mark.parametrize("graph", ["sequential", "hierarchical"])
 def test_every_combination_runs_and_hands_over_what_it_says(llama, handover, memory, alignment, graph):
-    settings = {"handover": handover, "alignment": alignment, "graph": graph, "verify_memory": True}
+    settings = {"handover": handover, "alignment": alignment, "graph": graph}
     steps = 3
     for answer in run(llama, assign(questions(3), memory=memory, seed=0, trace=0), **settings):
         thinkers = answer.turns[:-1]
@@ -85,4 +86,46 @@ def test_every_combination_runs_and_hands_over_what_it_says(llama, handover, mem
         }[handover]
         expected = 0 if memory == "none" else length * llama.shape.bytes_per_position
         assert answer.turns[-1].handover_bytes == expected
-        assert (answer.turns[-1].verify_seconds > 0) == (memory != "none")
+
+
+@pytest.mark.parametrize("handover", ["full", "thoughts", "prompt"])
+@pytest.mark.parametrize("graph", ["sequential", "hierarchical"])
+def test_a_bit_that_flips_between_two_agents_is_caught_by_the_next(llama, handover, graph):
+    settings = {"handover": handover, "graph": graph, "verify_memory": True, "max_new_tokens": 4, "latent_steps": 3}
+    config = RunConfig.from_flat(settings)
+    team = build_team(llama, config, plan_for(config.collaboration))
+    work, results = assign(questions(2), memory="real", seed=0, trace=0), {}
+    for name, agent in team.items():
+        requests = [collect(a, agent, [results[r][i] for r in agent.role.reads]) for i, a in enumerate(work)]
+        if agent.role.answers:
+            with torch.inference_mode():
+                requests[1].memory.segments[1].values_LNTH.view(torch.int32)[1, 0, 2, 3] ^= 1
+            with pytest.raises(ValueError, match="was changed on its way"):
+                agent.take_turns(requests)
+            return
+        results[name] = agent.take_turns(requests)
+        assert all(result.segment.digest for result in results[name])
+        assert all(result.turn.verify_seconds > 0 for result in results[name])
+
+
+def test_memory_is_not_signed_unless_asked_for(llama):
+    config = RunConfig.from_flat({"latent_steps": 1})
+    planner = build_team(llama, config, plan_for(config.collaboration))["planner"]
+    work = assign(questions(2), memory="real", seed=0, trace=0)
+    assert not any(r.segment.digest for r in planner.take_turns([collect(a, planner, []) for a in work]))
+
+
+def test_an_agent_refuses_the_memory_of_a_question_that_was_not_assigned(llama):
+    config = RunConfig.from_flat({"max_new_tokens": 4, "latent_steps": 1})
+    team = build_team(llama, config, plan_for(config.collaboration))
+    work = assign(questions(2), memory="real", seed=0, trace=0)
+    planned = team["planner"].take_turns([collect(a, team["planner"], []) for a in work])
+    with pytest.raises(ValueError, match="of question q1, but it was given for question q0"):
+        team["critic"].take_turns([collect(work[0], team["critic"], [planned[1]])])
+
+
+def test_controls_without_effect_are_refused():
+    with pytest.raises(ValueError, match="--memory is 'shuffled'; allowed: real, with --method single"):
+        RunConfig.from_flat({"method": "single", "memory": "shuffled"})
+    with pytest.raises(ValueError, match="--latent-steps is 0; allowed: 1 or more, with --handover thoughts"):
+        RunConfig.from_flat({"latent_steps": 0, "handover": "thoughts"})

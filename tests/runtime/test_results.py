@@ -4,7 +4,7 @@ import pytest
 
 from pipeline.config import CollaborationConfig, RunConfig
 from pipeline.graphs import plan_for
-from pipeline.records import Answer, Prediction, Question, Score, Thought, Turn, Usage
+from pipeline.records import Answer, Assignment, Prediction, Question, Score, Thought, Turn, Usage
 from pipeline.runtime.results import RunFolder
 
 PLAN = plan_for(CollaborationConfig())
@@ -16,7 +16,9 @@ def prediction(number: int, *, attempt: int = 1, error: str = "", correct: bool 
     turn = Turn(role="solver", text="one", finish="stop", usage=usage, seconds=0.5)
     answer = Answer(question_id=question.id, turns=() if error else (turn, turn), started=1, finished=2, error=error)
     score = Score(correct=correct, correct_lenient=True, prediction="1", prediction_lenient="1", reason="correct")
-    return Prediction.of(question, answer, None if error else score, seconds=0.1, attempt=attempt)
+    return Prediction.of(
+        Assignment(question=question, source=question), answer, None if error else score, seconds=0.1, attempt=attempt
+    )
 
 
 def test_rows_survive_the_run_folder_in_the_order_of_the_questions(tmp_path):
