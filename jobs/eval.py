@@ -11,9 +11,10 @@ import signal
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NoReturn, TextIO
 
 from jobs.cli import complain, config_of, config_parser, parse
 from pipeline.config import RunConfig
@@ -31,8 +32,11 @@ STOPPED = 130
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one evaluation; returns the exit code."""
     signal.signal(signal.SIGTERM, _as_interrupt)
+    result = sys.stdout
     try:
-        return run(prepare(list(sys.argv[1:] if argv is None else argv)))
+        request = prepare(list(sys.argv[1:] if argv is None else argv))
+        with redirect_stdout(sys.stderr):  # Ray has things to say on stdout, which is for the result alone
+            return run(request, result)
     except ValueError as error:
         return complain(PROG, error)
     except KeyboardInterrupt:
@@ -78,8 +82,15 @@ def prepare(argv: Sequence[str]) -> RunRequest:
     return RunRequest(config=config, plan=plan, assignments=assignments, folder=folder, store=base)
 
 
-def run(request: RunRequest) -> int:
-    """Runs a checked request; returns the exit code.
+def run(request: RunRequest, result: TextIO) -> int:
+    """Runs a checked request.
+
+    Args:
+        request: What to run.
+        result: Where the line of metrics goes.
+
+    Returns:
+        The exit code.
 
     Raises:
         ValueError: The tracker, the cluster or the model can't be used.
@@ -104,7 +115,7 @@ def run(request: RunRequest) -> int:
     console.print(run_table(metrics.to_dict()))
     for fault, count in Counter(row.error for row in folder.read() if row.error).most_common(3):
         console.print(f"unscored ({count}): {fault}", highlight=False, markup=False, soft_wrap=True)
-    sys.stdout.write(json.dumps(metrics.to_dict()) + "\n")
+    result.write(json.dumps(metrics.to_dict()) + "\n")
     return UNSCORED if metrics.num_unscored else 0
 
 
