@@ -39,7 +39,7 @@ demo: $(READY)
 	@echo "Compare the runs in the browser: make ui"
 
 test: $(READY)
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist worksteal
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
 
 check: $(READY)
 	$(BIN)/ruff check .

@@ -42,3 +42,10 @@ def ray_head() -> Iterator[RayHead]:
     """One Ray head for all tests that need a cluster."""
     with running_head(num_cpus=4) as head:
         yield head
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps all tests that need a cluster in one process: two Ray heads at once on one machine disturb each other."""
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
