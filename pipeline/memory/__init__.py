@@ -3,9 +3,10 @@
 from pipeline.memory.memory import Memory
 from pipeline.memory.packing import KVBatch, Move, open_batch
 from pipeline.memory.rope import Rotary, immovable, layer_kinds
-from pipeline.memory.segment import KVShape, Part, Segment
+from pipeline.memory.segment import Inputs, KVShape, Part, Segment
 
 __all__ = [
+    "Inputs",
     "KVBatch",
     "KVShape",
     "Memory",

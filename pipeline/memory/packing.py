@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from pipeline.memory.memory import Memory
-from pipeline.memory.segment import KVShape, Segment
+from pipeline.memory.segment import Inputs, KVShape, Segment
 
 Move = Callable[[Tensor, Tensor], Tensor]
 """Moves keys [L, N, T, H] by a number of positions each, int64 [T]."""
@@ -90,7 +90,17 @@ class KVBatch:
         chosen.contents = [self.contents[row] for row in rows]
         return chosen
 
-    def cut(self, row: int, start: int, *, role: str, question_id: str, fingerprint: str, latent_steps: int) -> Segment:
+    def cut(
+        self,
+        row: int,
+        start: int,
+        *,
+        role: str,
+        question_id: str,
+        fingerprint: str,
+        latent_steps: int,
+        inputs: Inputs | None = None,
+    ) -> Segment:
         """Cuts what `row` wrote since column `start` as a segment: views of the cache, no copy, no padding.
 
         Args:
@@ -100,6 +110,7 @@ class KVBatch:
             question_id: For which question.
             fingerprint: The model.
             latent_steps: How many of the last positions are latent thoughts.
+            inputs: What the model was fed for it, if that is to be kept.
         """
         held = self.positions_BC[row, start : self.cursor] >= 0
         first = self.cursor - int(held.sum())
@@ -113,6 +124,7 @@ class KVBatch:
             question_id=question_id,
             fingerprint=fingerprint,
             latent_steps=latent_steps,
+            inputs=inputs,
         )
         self.contents[row] = (*self.contents[row], ref(segment.keys_LNTH))
         return segment

@@ -1,6 +1,6 @@
 """Segments: immutable working memory, one segment per agent and question; no padding is ever stored.
 
-Shapes: L layers, N key/value heads, T positions, H head size.
+Shapes: L layers, N key/value heads, T positions, H head size, P prompt tokens, M latent steps, D hidden size.
 """
 
 from __future__ import annotations
@@ -45,6 +45,31 @@ class KVShape:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Inputs:
+    """What a model was fed in one turn; by it the turn's keys and values can be computed again. `len` counts positions.
+
+    It is valid for the model that read it, on top of the memory that the turn began with.
+    """
+
+    token_ids: Tensor
+    """The prompt's tokens, int64 [P], on the CPU."""
+    latents_MD: Tensor
+    """The latent inputs that followed the prompt, as the model's forward takes them; M may be 0."""
+
+    def __post_init__(self) -> None:
+        assert self.token_ids.dim() == 1, "prompt tokens are [P]"
+        assert self.latents_MD.dim() == 2, "latent inputs are [M, D]"
+
+    def __len__(self) -> int:
+        return len(self.token_ids) + len(self.latents_MD)
+
+    @property
+    def nbytes(self) -> int:
+        """Size of tokens and latent inputs in bytes."""
+        return self.token_ids.nbytes + self.latents_MD.nbytes
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Segment:
     """What one agent added to the working memory of one question."""
 
@@ -64,6 +89,8 @@ class Segment:
     """How many of the last positions are latent thoughts; those before them are the prompt."""
     digest: str = ""
     """What `content_digest` was when the segment was made, if it was signed."""
+    inputs: Inputs | None = None
+    """What the model was fed in the whole turn that this is, or is a part of, where that was kept."""
     home: object | None = field(default=None, repr=False)
     """The live batch whose cache these tensors are views of, if they never left it."""
 
