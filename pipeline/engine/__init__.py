@@ -7,18 +7,20 @@ from pipeline.engine.lens import Lens
 from pipeline.engine.library import LatentModel
 from pipeline.engine.loading import load_model, wrap_model
 from pipeline.engine.model import LanguageModel
-from pipeline.engine.rollout import prefill, think
+from pipeline.engine.rollout import Recorder, feed, prefill, think
 
 __all__ = [
     "Alignment",
     "LanguageModel",
     "LatentModel",
     "Lens",
+    "Recorder",
     "Written",
     "build_alignment",
     "chat_ids",
     "chat_text",
     "decode",
+    "feed",
     "load_model",
     "prefill",
     "think",

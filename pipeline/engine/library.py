@@ -88,8 +88,9 @@ class LatentModel:
         require(latent_steps >= 0, "latent_steps", latent_steps, "0 or more")
         batch, start, hidden_BD = self._read(messages, memory, room=latent_steps)
         think(self.lm, batch, hidden_BD, self.alignment, latent_steps)
-        made = {"role": role, "question_id": "", "fingerprint": self.lm.fingerprint}
-        return Memory.of([batch.cut(0, start, latent_steps=latent_steps, **made)])
+        fingerprint = self.lm.fingerprint
+        made = batch.cut(0, start, role=role, question_id="", fingerprint=fingerprint, latent_steps=latent_steps)
+        return Memory.of([made])
 
     @torch.inference_mode()
     def answer(

@@ -161,17 +161,31 @@ def attention_mask(positions_BC: Tensor, positions_BT: Tensor, *, start: int, wi
     return ((readable & (positions_BT >= 0)[:, :, None]) | own_TC).unsqueeze(1)
 
 
-def right_aligned(lm: LanguageModel, batch: KVBatch, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Prompts as inputs of `forward`: embeddings [B, T, D] and positions [B, T] after what the batch holds.
+def right_aligned(
+    lm: LanguageModel, batch: KVBatch, prompts: Sequence[Sequence[int] | Tensor], latents: Sequence[Tensor] = ()
+) -> tuple[Tensor, Tensor]:
+    """Rows as inputs of `forward`: embeddings [B, T, D] and positions [B, T] after what the batch holds.
 
-    Shorter prompts are padded on the left, with position -1.
+    Shorter rows are padded on the left, with position -1.
+
+    Args:
+        lm: The model.
+        batch: What the rows go on from.
+        prompts: Token ids, one prompt a row.
+        latents: Latent inputs [M, D] that follow each row's prompt; none at all means prompts alone.
     """
-    longest = max(len(prompt) for prompt in prompts)
+    ends = [len(latents_MD) for latents_MD in latents] or [0] * len(prompts)
+    longest = max(len(prompt) + end for prompt, end in zip(prompts, ends, strict=True))
     ids_BT = torch.zeros(len(prompts), longest, dtype=torch.int64)
     offsets_BT = torch.full((len(prompts), longest), -1, dtype=torch.int64)
-    for row, prompt in enumerate(prompts):
-        ids_BT[row, longest - len(prompt) :] = torch.tensor(prompt)
-        offsets_BT[row, longest - len(prompt) :] = torch.arange(len(prompt))
+    for row, (prompt, end) in enumerate(zip(prompts, ends, strict=True)):
+        first = longest - end - len(prompt)
+        ids_BT[row, first : longest - end] = torch.as_tensor(prompt)
+        offsets_BT[row, first:] = torch.arange(longest - first)
     offsets_BT = offsets_BT.to(lm.device)
     positions_BT = torch.where(offsets_BT >= 0, offsets_BT + batch.next_positions()[:, None], -1)
-    return lm.embed(ids_BT.to(lm.device)), positions_BT
+    embeds_BTD = lm.embed(ids_BT.to(lm.device))
+    for row, latents_MD in enumerate(latents):
+        assert latents_MD.shape[1] == embeds_BTD.shape[2], "latent inputs are as wide as the model's embeddings"
+        embeds_BTD[row, longest - len(latents_MD) :] = latents_MD.to(embeds_BTD)
+    return embeds_BTD, positions_BT
