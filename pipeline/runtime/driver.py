@@ -8,9 +8,8 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 
-from pipeline.agents import Agent, TurnRequest, TurnResult
-from pipeline.memory import Memory
-from pipeline.prompts import Note
+from pipeline.agents import Agent, TurnResult
+from pipeline.agents.walk import collect
 from pipeline.records import Answer, Assignment
 
 
@@ -43,21 +42,3 @@ def answer_batch(assignments: Sequence[Assignment], team: Mapping[str, Agent]) -
         )
         for row, assignment in enumerate(assignments)
     ]
-
-
-def collect(assignment: Assignment, agent: Agent, earlier: Sequence[TurnResult]) -> TurnRequest:
-    """One agent's request: its question, and the segments and texts of the agents that it reads, in order.
-
-    The answering agent works on the question itself, the others on the assignment's source. Without a source nothing is
-    handed over, while the prompts still say what they would say.
-    """
-    source = assignment.source or assignment.question
-    handed = earlier if assignment.source else ()
-    return TurnRequest(
-        question=assignment.question if agent.role.answers else source,
-        memory=Memory.of(result.segment for result in handed if result.segment is not None and len(result.segment)),
-        notes=tuple(Note(role=r.turn.role, text=r.turn.text) for r in handed if r.segment is None),
-        remembered=tuple(result.turn.role for result in earlier if result.segment is not None),
-        source_id=source.id,
-        traced=assignment.traced,
-    )
