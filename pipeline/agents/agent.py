@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from pipeline.agents.conduct import Conduct, Deed, Scene, TurnRequest, TurnResult
-from pipeline.engine import LanguageModel, chat_ids, prefill
+from pipeline.agents.conduct import Conduct, Deed, Scene, Thinking, TurnRequest, TurnResult
+from pipeline.engine import LanguageModel, chat_ids, feed, prefill
 from pipeline.graphs import Role
+from pipeline.memory import Inputs, KVBatch, Segment
 from pipeline.prompts import role_messages, role_prompt
 from pipeline.records import Turn, Usage
 
@@ -54,6 +56,52 @@ class Agent:
         )
         return [next(taken) if fit else self._cut_off() for fit in fits]
 
+    @torch.inference_mode()
+    def recall(self, requests: Sequence[TurnRequest], inputs: Sequence[Inputs]) -> list[Segment]:
+        """Rebuilds what this role's agent left behind, on whichever replica it did, from what its model was fed there.
+
+        Nothing is rendered or thought again: all inputs of a question go through the model at once. The segments are
+        those that the agent made, but for rounding; they carry their inputs and are unsigned.
+
+        Args:
+            requests: What the agent had got for each question of a batch.
+            inputs: What its model was then fed, for each of them.
+
+        Raises:
+            ValueError: A memory belongs to another model or question.
+        """
+        assert isinstance(self.conduct, Thinking), f"the {self.role.name} writes and leaves no memory behind"
+        if not requests:
+            return []
+        for request in requests:
+            self._check(request)
+        batch = self._open(requests, columns=max(map(len, inputs)))
+        start = batch.cursor
+        hidden_BD = feed(self.lm, batch, inputs)
+        scene = self._scene(requests, [fed.token_ids.tolist() for fed in inputs], batch, start, hidden_BD)
+        return [self.conduct.segment(scene, row, fed) for row, fed in enumerate(inputs)]
+
+    def _open(self, requests: Sequence[TurnRequest], *, columns: int) -> KVBatch:
+        return self.lm.open([r.memory for r in requests], columns=columns, spare=self.followers * columns)
+
+    def _scene(
+        self,
+        requests: Sequence[TurnRequest],
+        prompts: Sequence[list[int]],
+        batch: KVBatch,
+        start: int,
+        hidden_BD: Tensor,
+    ) -> Scene:
+        return Scene(
+            lm=self.lm,
+            batch=batch,
+            start=start,
+            hidden_BD=hidden_BD,
+            role=self.role.name,
+            requests=requests,
+            prompts=prompts,
+        )
+
     def _take(self, requests: Sequence[TurnRequest], prompts: Sequence[list[int]]) -> list[TurnResult]:
         if not requests:
             return []
@@ -61,15 +109,12 @@ class Agent:
         # 1. Bring what each question inherits into one batch, and read the prompts on top of it.
         verifying = self._verify(requests)
         opening = time.perf_counter()
-        columns = max(map(len, prompts)) + self.conduct.columns
-        batch = self.lm.open([r.memory for r in requests], columns=columns, spare=self.followers * columns)
+        batch = self._open(requests, columns=max(map(len, prompts)) + self.conduct.columns)
         handover = (time.perf_counter() - opening) / len(requests)
         start = batch.cursor
         hidden_BD = prefill(self.lm, batch, prompts)
         # 2. Think or write.
-        role = self.role.name
-        scene = Scene(lm=self.lm, batch=batch, start=start, hidden_BD=hidden_BD, role=role, requests=requests)
-        deeds = self.conduct.act(scene)
+        deeds = self.conduct.act(self._scene(requests, prompts, batch, start, hidden_BD))
         if self.lm.device.type == "cuda":
             torch.cuda.synchronize(self.lm.device)
         # 3. Book what was used.
@@ -91,8 +136,7 @@ class Agent:
         return chat_ids(self.lm.tokenizer, messages, self.chat_options)
 
     def _fits(self, request: TurnRequest, prompt: list[int]) -> bool:
-        question_id = request.source_id or request.question.id
-        request.memory.check(shape=self.lm.shape, fingerprint=self.lm.fingerprint, question_id=question_id)
+        self._check(request)
         needed = len(request.memory) + len(prompt) + self.conduct.columns
         if needed > self.lm.context and not request.notes:
             raise ValueError(
@@ -101,6 +145,10 @@ class Agent:
                 f"but the model's context is {self.lm.context}{self.lm.context_note}"
             )
         return needed <= self.lm.context
+
+    def _check(self, request: TurnRequest) -> None:
+        question_id = request.source_id or request.question.id
+        request.memory.check(shape=self.lm.shape, fingerprint=self.lm.fingerprint, question_id=question_id)
 
     def _cut_off(self) -> TurnResult:
         return TurnResult(turn=Turn(role=self.role.name, text="", finish="length", usage=Usage(), seconds=0.0))

@@ -13,8 +13,8 @@ from typing import Protocol
 from torch import Tensor
 
 from pipeline.config import DecodingConfig
-from pipeline.engine import Alignment, LanguageModel, Lens, decode, think
-from pipeline.memory import KVBatch, Memory, Part, Segment
+from pipeline.engine import Alignment, LanguageModel, Lens, Recorder, decode, think
+from pipeline.memory import Inputs, KVBatch, Memory, Part, Segment
 from pipeline.prompts import Note
 from pipeline.records import Finish, Question, Thought, Turn
 
@@ -72,6 +72,8 @@ class Scene:
     """Last hidden states of the prompts."""
     role: str
     requests: Sequence[TurnRequest]
+    prompts: Sequence[Sequence[int]]
+    """The prompts' token ids."""
 
 
 class Conduct(Protocol):
@@ -97,6 +99,8 @@ class Thinking:
     """What of prompt and thoughts is handed over."""
     sign: bool = False
     """Whether segments get a digest that their reader can verify."""
+    keep_inputs: bool = False
+    """Whether segments carry what the model was fed, so that another replica can compute them again."""
 
     @property
     def columns(self) -> int:
@@ -106,8 +110,11 @@ class Thinking:
     def act(self, scene: Scene) -> list[Deed]:
         """Thinks for m steps."""
         lens = Lens(scene.lm, [row for row, request in enumerate(scene.requests) if request.traced])
-        think(scene.lm, scene.batch, scene.hidden_BD, self.alignment, self.latent_steps, watch=lens)
-        segments = [self._segment(scene, row, request.question.id) for row, request in enumerate(scene.requests)]
+        recorder = Recorder(scene.hidden_BD, then=lens)
+        watch = recorder if self.keep_inputs else lens
+        think(scene.lm, scene.batch, scene.hidden_BD, self.alignment, self.latent_steps, watch=watch)
+        inputs = recorder.inputs(scene.prompts) if self.keep_inputs else [None] * len(scene.requests)
+        segments = [self.segment(scene, row, fed) for row, fed in enumerate(inputs)]
         began = time.perf_counter()
         handed = [segment.signed() if self.sign else segment for segment in segments]
         signing = (time.perf_counter() - began) / len(handed)
@@ -121,14 +128,16 @@ class Thinking:
             for row, segment in enumerate(handed)
         ]
 
-    def _segment(self, scene: Scene, row: int, question_id: str) -> Segment:
+    def segment(self, scene: Scene, row: int, inputs: Inputs | None) -> Segment:
+        """What a row has added since its prompt began, as far as it is handed over; with its inputs, where given."""
         whole = scene.batch.cut(
             row,
             scene.start,
             role=scene.role,
-            question_id=question_id,
+            question_id=scene.requests[row].question.id,
             fingerprint=scene.lm.fingerprint,
             latent_steps=self.latent_steps,
+            inputs=inputs,
         )
         return whole.part(self.handover)
 

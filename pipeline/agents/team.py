@@ -14,8 +14,16 @@ from pipeline.graphs import CollaborationPlan, Role
 from pipeline.memory import Part
 
 
-def build_team(lm: LanguageModel, config: RunConfig, plan: CollaborationPlan) -> dict[str, Agent]:
+def build_team(
+    lm: LanguageModel, config: RunConfig, plan: CollaborationPlan, *, keep_inputs: bool = False
+) -> dict[str, Agent]:
     """The agents of a run by role name, in working order.
+
+    Args:
+        lm: The model that all of them share.
+        config: Settings of the run.
+        plan: Who works, and who of them thinks.
+        keep_inputs: Whether memory segments carry what the model was fed, from which `recall_work` rebuilds them.
 
     Raises:
         ValueError: The plan has to move memory to other positions, and the model's can't be moved.
@@ -34,6 +42,7 @@ def build_team(lm: LanguageModel, config: RunConfig, plan: CollaborationPlan) ->
                 latent_steps=steps,
                 handover=config.collaboration.handover,
                 sign=config.collaboration.verify_memory,
+                keep_inputs=keep_inputs,
             )
     return {
         role.name: Agent(
