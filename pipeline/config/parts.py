@@ -1,24 +1,12 @@
-"""A run's settings: frozen parts that validate themselves, one YAML file in and out.
-
-`RunConfig` is composed of parts, one per consumer; a component is handed its own part and no more. Users see one flat
-list of settings: every field of every part has a name of its own, which is the key in a YAML file and, with dashes,
-the flag of `jobs/eval.py`. A value that can't be right raises a `ValueError` that says what was got, what is allowed
-and which flag to change. Nothing here imports torch, Ray or a model.
-"""
+"""The parts of a run's settings, one per consumer. The line under each field is what users read as its help."""
 
 from __future__ import annotations
 
-import inspect
 import re
-import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, fields
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
-import yaml
-
-from pipeline.validation import fits_type, require, type_name
+from pipeline.validation import require
 
 Method = Literal["single", "text_mas", "latent_mas"]
 Experts = Literal["parallel", "chained"]
@@ -26,6 +14,8 @@ Handover = Literal["full", "thoughts", "prompt"]
 MemoryControl = Literal["real", "shuffled", "none"]
 AlignmentName = Literal["ridge", "identity", "random"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
+Placement = Literal["colocated", "spread"]
+Transport = Literal["object_store", "reencode", "gloo", "nccl", "nixl", "cuda_ipc"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,8 +75,20 @@ class ModelConfig:
     """Number format of weights and cache; auto is bfloat16 on a GPU and float32 on a CPU."""
     chat_options: dict[str, Any] = field(default_factory=dict)
     """Options of the model's chat template, such as {enable_thinking: false}."""
+    roles: dict[str, Any] = field(default_factory=dict)
+    """Roles with a checkpoint of their own, of the same architecture, such as {solver: {model: HUB_ID}}."""
     trust_remote_code: bool = False
     """Let a model folder bring Python code of its own, which then runs with your rights."""
+
+    def __post_init__(self) -> None:
+        for role, values in self.roles.items():
+            ok = isinstance(values, dict) and values.keys() == {"model"} and isinstance(values["model"], str)
+            require(ok, "roles", {role: values}, "{ROLE: {model: HUB_ID or DIR}}")
+
+    def of_role(self, role: str) -> str:
+        """The checkpoint that plays a role."""
+        name: str = self.roles[role]["model"] if role in self.roles else self.model
+        return name
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,19 +111,55 @@ class DecodingConfig:
         require(self.seed >= 0, "seed", self.seed, "0 or more")
 
 
+def replica_counts(text: int | str) -> int | dict[str, int] | None:
+    """What `--replicas` asks for: a number of replicas, a number for each role, or none for `auto`.
+
+    Raises:
+        ValueError: It is none of these.
+    """
+    if text == "auto":
+        return None
+    named = re.findall(r"([^=,]+)=(\d+)(?:,|$)", str(text))
+    if named and ",".join(f"{role}={count}" for role, count in named) == text and len(dict(named)) == len(named):
+        counts = {role: int(count) for role, count in named}
+        require(min(counts.values()) >= 1, "replicas", text, "1 or more for each role")
+        return counts
+    count = int(text) if isinstance(text, int) or text.isdecimal() else 0
+    require(count >= 1, "replicas", text, "1 or more, auto, or role=N,role=N,... with every role once")
+    return count
+
+
 @dataclass(frozen=True, kw_only=True)
 class ExecutionConfig:
     """Where it is computed; nothing here changes an answer."""
 
-    replicas: int = 1
-    """Model replicas, each an actor of its own; on a GPU cluster each takes one GPU."""
+    placement: Placement = "colocated"
+    """colocated: every replica plays all roles; spread: each role has replicas of its own."""
+    replicas: int | str = 1
+    """Model replicas: a number; auto (all GPUs, or where there are none all CPUs); or, spread, ROLE=N,ROLE=N,..."""
+    gpus_per_replica: float | None = None
+    """GPUs of each replica: 2 for a model over two, 0.25 for four replicas on one; by default 1 where there are any."""
+    transport: Transport = "object_store"
+    """How memory travels between replicas: object_store, reencode, or one of Ray Direct Transport's (alpha)."""
+    max_crashes: int = 3
+    """A question that kills its replica this often stays unscored."""
     batch_size: int = 8
     """Questions that a replica works on at once."""
     address: str | None = None
     """Ray cluster to use; without it the one of the surrounding job, else a new local one."""
 
     def __post_init__(self) -> None:
-        require(self.replicas >= 1, "replicas", self.replicas, "1 or more")
+        replica_counts(self.replicas)
+        gpus = self.gpus_per_replica
+        whole = gpus is None or 0 <= gpus <= 1 or gpus == int(gpus)
+        require(whole and (gpus or 0) >= 0, "gpus_per_replica", gpus, "0 or more, and above 1 a whole number")
+        require(self.max_crashes >= 1, "max_crashes", self.max_crashes, "1 or more")
+        if self.placement == "colocated":
+            by_role = isinstance(replica_counts(self.replicas), dict)
+            require(not by_role, "replicas", self.replicas, "a number or auto, with --placement colocated")
+            # nothing travels between replicas then, so a transport would be recorded without having any effect
+            stays = self.transport == "object_store"
+            require(stays, "transport", self.transport, "object_store, with --placement colocated")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
 
 
@@ -133,97 +171,3 @@ class TrackingConfig:
     """MLflow experiment; by default latentmas/TASK."""
     tracking_uri: str | None = None
     """MLflow tracking server or store; by default mlflow.db (SQLite) beside the run folders."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunConfig:
-    """All settings of one run."""
-
-    collaboration: CollaborationConfig = field(default_factory=CollaborationConfig)
-    """Who works together."""
-    data: DataConfig = field(default_factory=DataConfig)
-    """Which questions."""
-    model: ModelConfig = field(default_factory=ModelConfig)
-    """Which model."""
-    decoding: DecodingConfig = field(default_factory=DecodingConfig)
-    """How text is written."""
-    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
-    """Where it is computed."""
-    tracking: TrackingConfig = field(default_factory=TrackingConfig)
-    """Where it is recorded."""
-
-    @classmethod
-    def from_flat(cls, values: Mapping[str, Any]) -> RunConfig:
-        """Builds the config from flat settings; those that are absent keep their defaults.
-
-        Raises:
-            ValueError: A setting is unknown or its value is not allowed.
-        """
-        known = {setting.name: setting for setting in settings()}
-        for name, value in values.items():
-            if name not in known:
-                raise ValueError(f"unknown setting {name!r}; known settings: {', '.join(sorted(known))}")
-            require(fits_type(value, known[name].type), name, value, type_name(known[name].type))
-        chosen: dict[str, dict[str, Any]] = {}
-        for name, value in values.items():
-            chosen.setdefault(known[name].part, {})[name] = value
-        return cls(**{part: part_type(**chosen.get(part, {})) for part, part_type in _part_types().items()})
-
-    def flat(self) -> dict[str, Any]:
-        """All settings by name, in the order in which the parts declare them."""
-        return {s.name: getattr(getattr(self, s.part), s.name) for s in settings()}
-
-    def to_yaml(self) -> str:
-        """The settings as YAML; `--config` reads it again and gives the same run."""
-        return yaml.safe_dump(self.flat(), sort_keys=False, allow_unicode=True)
-
-    @classmethod
-    def from_yaml(cls, path: Path) -> RunConfig:
-        """Reads what `to_yaml` wrote.
-
-        Raises:
-            ValueError: The file is not a mapping of settings.
-        """
-        try:
-            values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-            raise ValueError(f"{path} can't be read as YAML: {' '.join(str(error).split())}") from error
-        if not isinstance(values, dict):
-            raise ValueError(f"{path} holds no settings (expected lines of the form `name: value`)")
-        return cls.from_flat(values)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Setting:
-    """One setting as the command line presents it."""
-
-    name: str
-    """Key in YAML; the flag is the same with dashes."""
-    part: str
-    """The part of `RunConfig` that it belongs to."""
-    type: Any
-    """Its type, with names resolved."""
-    default: Any
-    """Its value when nobody sets it."""
-    help: str
-    """What it does, from the line under the field."""
-
-
-def _part_types() -> dict[str, Any]:
-    return typing.get_type_hints(RunConfig)
-
-
-def settings() -> Iterator[Setting]:
-    """Yields every setting of every part, with the line of documentation under its field."""
-    for part, part_type in _part_types().items():
-        types, helps, defaults = typing.get_type_hints(part_type), _field_docs(part_type), part_type()
-        for f in fields(part_type):
-            yield Setting(
-                name=f.name, part=part, type=types[f.name], default=getattr(defaults, f.name), help=helps[f.name]
-            )
-
-
-def _field_docs(part_type: type) -> dict[str, str]:
-    """The string literal under each field; Python itself drops it, so it is read from the source."""
-    source = inspect.getsource(part_type)
-    return {m[1]: m[2] for m in re.finditer(r'^    (\w+): [^\n]+\n    """(.+?)"""$', source, re.MULTILINE | re.DOTALL)}

@@ -1,0 +1,49 @@
+"""A run's settings: frozen parts that validate themselves, one YAML file in and out.
+
+`RunConfig` is composed of parts, one per consumer; a component is handed its own part and no more. A value that can't
+be right raises a `ValueError` that says what was got, what is allowed and which flag to change. Nothing here imports
+torch, Ray or a model.
+"""
+
+from pipeline.config.carriers import CARRIERS, Carrier
+from pipeline.config.parts import (
+    AlignmentName,
+    CollaborationConfig,
+    DataConfig,
+    DecodingConfig,
+    DType,
+    ExecutionConfig,
+    Experts,
+    Handover,
+    MemoryControl,
+    Method,
+    ModelConfig,
+    Placement,
+    TrackingConfig,
+    Transport,
+    replica_counts,
+)
+from pipeline.config.run import RunConfig, Setting, settings
+
+__all__ = [
+    "CARRIERS",
+    "AlignmentName",
+    "Carrier",
+    "CollaborationConfig",
+    "DType",
+    "DataConfig",
+    "DecodingConfig",
+    "ExecutionConfig",
+    "Experts",
+    "Handover",
+    "MemoryControl",
+    "Method",
+    "ModelConfig",
+    "Placement",
+    "RunConfig",
+    "Setting",
+    "TrackingConfig",
+    "Transport",
+    "replica_counts",
+    "settings",
+]
