@@ -42,6 +42,8 @@ class LanguageModel:
     """Why they are fewer than it was made for, if so."""
     move: Move
     """Moves its keys to other positions."""
+    accepts: frozenset[str] = frozenset()
+    """Fingerprints of the models whose working memory it reads: by default its own alone."""
 
     def __post_init__(self) -> None:
         self.decoder = self.causal_lm.get_decoder()
@@ -50,6 +52,7 @@ class LanguageModel:
         config = self.config
         self._logit_scale = getattr(config, "logit_scale", None) or 1 / (getattr(config, "logits_scaling", None) or 1)
         self._logit_cap: float | None = getattr(config, "final_logit_softcapping", None)
+        self.accepts = self.accepts or frozenset({self.fingerprint})
         self._additive_mask = config._attn_implementation == "eager"
 
     @property
@@ -58,9 +61,33 @@ class LanguageModel:
         return bool(self.head.weight.data_ptr() == self.causal_lm.get_input_embeddings().weight.data_ptr())
 
     @property
+    def memory_form(self) -> tuple[tuple[str, str], ...]:
+        """What two models must have in common to read each other's working memory, by name.
+
+        That is the shape of keys and values and how positions are put into keys; what the weights make of them is left
+        to whoever lets two checkpoints of one architecture work together.
+        """
+        rope = getattr(self.config, "rope_parameters", None) or {}
+        form = {
+            "architecture": self.config.model_type,
+            "layers": self.shape.layers,
+            "key/value heads": self.shape.heads,
+            "key and value size": (self.shape.key_size, self.shape.value_size),
+            "number format": self.shape.dtype,
+            "rotary embedding": sorted(rope.items(), key=str),
+            "attention windows": sorted(self.windows.items()),
+        }
+        return tuple((name, str(value)) for name, value in form.items())
+
+    @property
     def device(self) -> torch.device:
         """Where the model computes."""
         return self.shape.device
+
+    def synchronize(self) -> None:
+        """Waits until what was asked of a GPU has been done, so that a clock tells the truth; nothing on a CPU."""
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
 
     def open(self, memories: Sequence[Memory], *, columns: int, spare: int = 0) -> KVBatch:
         """Brings memories into a batch with room for `columns` more positions, in place where they never left it.
@@ -71,7 +98,7 @@ class LanguageModel:
             ValueError: A memory belongs to another model, or must be moved and can't be.
         """
         for memory in memories:
-            memory.check(shape=self.shape, fingerprint=self.fingerprint)
+            memory.check(shape=self.shape, fingerprints=self.accepts)
         return open_batch(self.shape, memories, columns=columns, spare=spare, move=self.move)
 
     def embed(self, ids_BT: Tensor) -> Tensor:

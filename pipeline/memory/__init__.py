@@ -4,6 +4,7 @@ from pipeline.memory.memory import Memory
 from pipeline.memory.packing import KVBatch, Move, open_batch
 from pipeline.memory.rope import Rotary, immovable, layer_kinds
 from pipeline.memory.segment import Inputs, KVShape, Part, Segment
+from pipeline.memory.transport import Parcel, pack, unpack_inputs, unpack_segments
 
 __all__ = [
     "Inputs",
@@ -11,10 +12,14 @@ __all__ = [
     "KVShape",
     "Memory",
     "Move",
+    "Parcel",
     "Part",
     "Rotary",
     "Segment",
     "immovable",
     "layer_kinds",
     "open_batch",
+    "pack",
+    "unpack_inputs",
+    "unpack_segments",
 ]

@@ -6,7 +6,7 @@ Agents never copy earlier segments; three latent agents leave s1, s2 and s3 behi
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -114,14 +114,21 @@ class Memory:
         for segment in self.segments:
             segment.verify()
 
-    def check(self, *, shape: KVShape, fingerprint: str, question_id: str | None = None) -> None:
+    def check(self, *, shape: KVShape, fingerprints: Collection[str], question_id: str | None = None) -> None:
         """Refuses memory of another model, another shape or, where `question_id` is given, another question.
+
+        Args:
+            shape: Of the memory of the model that reads it.
+            fingerprints: The models whose memory that model reads.
+            question_id: The question that it has to be about.
 
         Raises:
             ValueError: A segment does not fit; the message names both sides.
         """
         for segment in self.segments:
-            _same(segment, "made by model", segment.fingerprint, "the model that reads it is", fingerprint)
+            if segment.fingerprint not in fingerprints:
+                allowed = " or ".join(sorted(fingerprints))
+                _same(segment, "made by model", segment.fingerprint, "the model that reads it is", allowed)
             sizes = "of (layers, heads, key size, value size)"
             _same(segment, sizes, segment.sizes, "the model that reads it keeps", shape.sizes)
             _same(segment, "in", segment.keys_LNTH.dtype, "the model that reads it keeps", shape.dtype)

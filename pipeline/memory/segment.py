@@ -12,6 +12,8 @@ from typing import Any, Literal, Self
 import torch
 from torch import Tensor
 
+from pipeline.records import Transfer
+
 Part = Literal["full", "thoughts", "prompt"]
 """What of a segment is meant: all of it, its latent positions, or those of its prompt."""
 
@@ -91,6 +93,8 @@ class Segment:
     """What `content_digest` was when the segment was made, if it was signed."""
     inputs: Inputs | None = None
     """What the model was fed in the whole turn that this is, or is a part of, where that was kept."""
+    arrival: Transfer | None = None
+    """How it came from another replica, until its first reader has brought it into place."""
     home: object | None = field(default=None, repr=False)
     """The live batch whose cache these tensors are views of, if they never left it."""
 
@@ -114,7 +118,7 @@ class Segment:
 
     def __getstate__(self) -> dict[str, Any]:
         """What travels to other processes: the content, not the batch that it is a view of."""
-        return {**vars(self), "home": None}
+        return {**vars(self), "home": None, "arrival": None}
 
     def part(self, part: Part) -> Segment:
         """The segment, or the positions of its thoughts or its prompt alone: views, no copy."""

@@ -7,20 +7,25 @@ can be read without this package.
 """
 
 from pipeline.records.base import Record
+from pipeline.records.legs import LegOrder, LegReport, RoleTurns
 from pipeline.records.predictions import Prediction
 from pipeline.records.questions import Assignment, Kind, Question
-from pipeline.records.turns import Answer, Finish, Score, Thought, Turn, Usage
+from pipeline.records.turns import Answer, Finish, Score, Thought, Transfer, Turn, Usage
 
 __all__ = [
     "Answer",
     "Assignment",
     "Finish",
     "Kind",
+    "LegOrder",
+    "LegReport",
     "Prediction",
     "Question",
     "Record",
+    "RoleTurns",
     "Score",
     "Thought",
+    "Transfer",
     "Turn",
     "Usage",
 ]

@@ -48,9 +48,9 @@ class Prediction(Record):
     truncated: bool
     """Whether the last agent's text ended with its budget."""
     handover_bytes: int
-    """Working memory inherited, summed over the agents."""
+    """Working memory inherited, as it was carried, summed over the agents."""
     handover_seconds: float
-    """Time to bring it into place."""
+    """Time to hand it over."""
     verify_seconds: float
     """Time to check its digests."""
     scoring_seconds: float
@@ -61,6 +61,8 @@ class Prediction(Record):
     """When it ended."""
     attempt: int
     """1 in the first go; counts up each time the run is resumed."""
+    retries: int
+    """How often it had to be asked again because a process, a node or an object was lost."""
     replica: str
     """Which replica answered."""
     load_seconds: float
@@ -110,6 +112,7 @@ class Prediction(Record):
             started=answer.started,
             finished=answer.finished,
             attempt=attempt,
+            retries=answer.retries,
             replica=answer.replica,
             load_seconds=answer.load_seconds,
             peak_bytes=answer.peak_bytes,

@@ -45,10 +45,22 @@ class Thought(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Transfer(Record):
+    """How working memory reached one turn of one question."""
+
+    transport: str
+    """in_place where it never left the replica, else the transport that carried it."""
+    bytes: int
+    """What was carried: keys and values, or with `reencode` the inputs that they are computed from."""
+    seconds: float
+    """The question's share of the time to pack it, to fetch it and to bring it into place."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Turn(Record):
     """What one agent did for one question."""
 
-    parts = {"usage": Usage, "thoughts": Thought}
+    parts = {"usage": Usage, "thoughts": Thought, "transfers": Transfer}
 
     role: str
     """The agent's role in the graph."""
@@ -60,14 +72,24 @@ class Turn(Record):
     """What it used."""
     seconds: float
     """The question's share of its batch's wall time (an equal part a question), so that sums are wall time."""
-    handover_bytes: int = 0
-    """Size of the working memory that it inherited, in bytes."""
-    handover_seconds: float = 0.0
-    """The question's share of the time it took to bring that memory into place."""
+    replica: str = ""
+    """Which replica took the turn."""
+    transfers: tuple[Transfer, ...] = ()
+    """How the working memory that it inherited came to it, one entry a transport; empty if it inherited none."""
     verify_seconds: float = 0.0
     """The question's share of the time it took to make and check the memory's digests, where that was asked for."""
     thoughts: tuple[Thought, ...] = ()
     """The latent steps, where they were asked for."""
+
+    @property
+    def handover_bytes(self) -> int:
+        """Working memory that it inherited, in bytes, as it was carried."""
+        return sum(transfer.bytes for transfer in self.transfers)
+
+    @property
+    def handover_seconds(self) -> float:
+        """The question's share of the time it took to hand that memory over."""
+        return sum(transfer.seconds for transfer in self.transfers)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,6 +112,8 @@ class Answer(Record):
     """How long that replica took to load its model."""
     peak_bytes: int = 0
     """The replica's peak memory so far: device memory on a GPU, resident memory on a CPU."""
+    retries: int = 0
+    """How often the question had to be asked again because a process, a node or an object was lost."""
     error: str = ""
     """Why there is no answer, where a fault of ours prevented one; never set for bad model output."""
 

@@ -1,0 +1,154 @@
+"""Parcels: one role's segments of a batch, packed once for travel between replicas, without padding.
+
+A parcel is a list of labels and one flat run of bytes. What its bytes are depends on the carrier: keys and values, or
+what the model was fed to make them. What is unpacked are views of the bytes; whoever reads them copies them into a
+cache of its own and never writes to them, because the object store shares them between processes.
+
+Shapes: L layers, N key/value heads, T positions, H head size.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.config import Carrier
+from pipeline.memory.segment import Inputs, Segment
+from pipeline.records import Transfer
+
+ALIGNED = 64
+"""Bytes to a multiple of which every tensor of a parcel begins, so that any number format can be viewed in place."""
+MAKER = ("role", "question_id", "fingerprint", "latent_steps", "digest")
+"""Fields of a segment that travel as they are."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """What is to be known of one packed segment besides its bytes."""
+
+    row: str
+    """The question that is asked; with shuffled memory not the one that the segment was made for."""
+    made: dict[str, Any]
+    """Who made the segment, of what."""
+    start: int
+    """Position of its first key."""
+    shapes: tuple[tuple[int, ...], ...]
+    """Shapes of its two tensors."""
+    dtypes: tuple[torch.dtype, ...]
+    """Their number formats."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Parcel:
+    """One role's segments of a batch on their way."""
+
+    labels: tuple[Label, ...]
+    """One a segment, in the order of the bytes."""
+    payload: Any
+    """All bytes: uint8, [bytes]; an array of numpy for the object store, a tensor for direct transports."""
+    seconds: float
+    """How long packing took."""
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the payload."""
+        return int(self.payload.nbytes)
+
+
+def pack(carrier: Carrier, segments: Sequence[tuple[str, Segment]]) -> Parcel:
+    """Packs segments, each with the id of the question that is asked.
+
+    Args:
+        carrier: Decides what is packed.
+        segments: Those of one role; strided views of a cache are copied once, straight into the parcel.
+    """
+    began = time.perf_counter()
+    pairs = [_travelling(carrier, segment) for _, segment in segments]
+    labels = [_label(row, segment, pair) for (row, segment), pair in zip(segments, pairs, strict=True)]
+    size = sum(_aligned(tensor.nbytes) for pair in pairs for tensor in pair)
+    device = pairs[0][0].device if pairs else torch.device("cpu")
+    flat = torch.empty(size, dtype=torch.uint8, device=device)
+    tensors = (tensor for pair in pairs for tensor in pair)
+    for target, tensor in zip(_views(flat, labels), tensors, strict=True):
+        target.copy_(tensor)
+    payload = flat if carrier.direct else flat.cpu().numpy()
+    return Parcel(labels=tuple(labels), payload=payload, seconds=time.perf_counter() - began)
+
+
+def unpack_segments(carrier: Carrier, parcel: Parcel, device: torch.device, seconds: float) -> dict[str, Segment]:
+    """The segments of a parcel by the question that is asked.
+
+    Args:
+        carrier: How it came.
+        parcel: What came.
+        device: Where the tensors are to be; views of the parcel where that is where its bytes are.
+        seconds: How long it took to come.
+    """
+    share = (seconds + parcel.seconds) / max(len(parcel.labels), 1)
+    return {
+        label.row: Segment(
+            keys_LNTH=keys,
+            values_LNTH=values,
+            positions_T=torch.arange(label.start, label.start + keys.shape[2]),
+            arrival=Transfer(transport=carrier.name, bytes=keys.nbytes + values.nbytes, seconds=share),
+            **label.made,
+        )
+        for label, keys, values in _unpacked(parcel, device)
+    }
+
+
+def unpack_inputs(parcel: Parcel, device: torch.device) -> dict[str, Inputs]:
+    """What the makers of a parcel's segments were fed, by the question that is asked."""
+    return {
+        label.row: Inputs(token_ids=ids.cpu(), latents_MD=latents) for label, ids, latents in _unpacked(parcel, device)
+    }
+
+
+def _travelling(carrier: Carrier, segment: Segment) -> tuple[Tensor, Tensor]:
+    if not carrier.inputs:
+        return segment.keys_LNTH, segment.values_LNTH
+    assert segment.inputs is not None, "an agent whose segments travel as inputs keeps them"
+    return segment.inputs.token_ids.to(segment.inputs.latents_MD.device), segment.inputs.latents_MD
+
+
+def _label(row: str, segment: Segment, pair: tuple[Tensor, Tensor]) -> Label:
+    return Label(
+        row=row,
+        made={name: getattr(segment, name) for name in MAKER},
+        start=int(segment.positions_T[0]) if len(segment) else 0,
+        shapes=tuple(tuple(tensor.shape) for tensor in pair),
+        dtypes=tuple(tensor.dtype for tensor in pair),
+    )
+
+
+def _unpacked(parcel: Parcel, device: torch.device) -> Iterator[tuple[Label, Tensor, Tensor]]:
+    flat = parcel.payload
+    if not isinstance(flat, Tensor):
+        with warnings.catch_warnings():  # shared memory is read-only, and nobody here writes to it
+            warnings.simplefilter("ignore", UserWarning)
+            flat = torch.from_numpy(np.asarray(flat))
+    views = _views(flat.to(device), parcel.labels)
+    for label in parcel.labels:
+        yield label, next(views), next(views)
+
+
+def _views(flat: Tensor, labels: Sequence[Label]) -> Iterator[Tensor]:
+    """The tensors of a parcel as views of its bytes, in order."""
+    begin = 0
+    for label in labels:
+        for shape, dtype in zip(label.shapes, label.dtypes, strict=True):
+            size = math.prod(shape) * dtype.itemsize
+            yield flat[begin : begin + size].view(dtype).view(shape)
+            begin += _aligned(size)
+
+
+def _aligned(size: int) -> int:
+    return -(-size // ALIGNED) * ALIGNED
