@@ -12,7 +12,6 @@ from transformers import (
     AutoModelForCausalLM,
     Gemma2Config,
     Gemma3TextConfig,
-    GraniteConfig,
     LlamaConfig,
     MistralConfig,
     Olmo2Config,
@@ -67,8 +66,6 @@ FAMILIES = {
     "qwen3_moe": Family(Qwen3MoeConfig, {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 16}),
 }
 """The families of the test matrix."""
-SCALING = {"granite": Family(GraniteConfig, {"embedding_multiplier": 12.0, "logits_scaling": 4.0})}
-"""A family that scales whatever inputs its forward gets, where those of the matrix leave them as they are."""
 
 
 def character_tokenizer() -> PreTrainedTokenizerFast:
@@ -86,7 +83,7 @@ def character_tokenizer() -> PreTrainedTokenizerFast:
 def tiny_model(family: str, *, seed: int = 0, **overrides: object) -> LanguageModel:
     tokenizer = character_tokenizer()
     torch.manual_seed(seed)
-    kind = {**FAMILIES, **SCALING}[family]
+    kind = FAMILIES[family]
     sizes = {**SIZES, **kind.sizes, **overrides}
     config = kind.config(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, pad_token_id=0, **sizes)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)

@@ -1,8 +1,7 @@
-"""Agents: one role played on one loaded model."""
+"""Agents: one role played on one loaded model, alone or in an actor.
 
-from pipeline.agents.agent import Agent
-from pipeline.agents.conduct import TurnRequest, TurnResult
-from pipeline.agents.recall import recall_work
-from pipeline.agents.team import build_team
-
-__all__ = ["Agent", "TurnRequest", "TurnResult", "build_team", "recall_work"]
+agent, conduct  one agent's turn on a batch of questions: thinking or writing
+team, walk      all agents of a plan on one model, and who gets whose work
+recall, leg     work that was done on another replica, and a stretch of roles between two replicas
+actor           the Ray shell around a team; importing it loads no torch, so this package imports nothing by itself
+"""

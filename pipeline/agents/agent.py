@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -17,9 +17,9 @@ from torch import Tensor
 from pipeline.agents.conduct import Conduct, Deed, Scene, Thinking, TurnRequest, TurnResult
 from pipeline.engine import LanguageModel, chat_ids, feed, prefill
 from pipeline.graphs import Role
-from pipeline.memory import Inputs, KVBatch, Segment
+from pipeline.memory import Inputs, KVBatch, Memory, Segment
 from pipeline.prompts import role_messages, role_prompt
-from pipeline.records import Turn, Usage
+from pipeline.records import Transfer, Turn, Usage
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -110,13 +110,13 @@ class Agent:
         verifying = self._verify(requests)
         opening = time.perf_counter()
         batch = self._open(requests, columns=max(map(len, prompts)) + self.conduct.columns)
+        self.lm.synchronize()
         handover = (time.perf_counter() - opening) / len(requests)
         start = batch.cursor
         hidden_BD = prefill(self.lm, batch, prompts)
         # 2. Think or write.
         deeds = self.conduct.act(self._scene(requests, prompts, batch, start, hidden_BD))
-        if self.lm.device.type == "cuda":
-            torch.cuda.synchronize(self.lm.device)
+        self.lm.synchronize()
         # 3. Book what was used.
         share = (time.perf_counter() - began) / len(requests)
         return [
@@ -148,7 +148,7 @@ class Agent:
 
     def _check(self, request: TurnRequest) -> None:
         question_id = request.source_id or request.question.id
-        request.memory.check(shape=self.lm.shape, fingerprint=self.lm.fingerprint, question_id=question_id)
+        request.memory.check(shape=self.lm.shape, fingerprints=self.lm.accepts, question_id=question_id)
 
     def _cut_off(self) -> TurnResult:
         return TurnResult(turn=Turn(role=self.role.name, text="", finish="length", usage=Usage(), seconds=0.0))
@@ -177,9 +177,26 @@ class Agent:
             finish=deed.finish,
             usage=usage,
             seconds=seconds,
-            handover_bytes=request.memory.nbytes,
-            handover_seconds=handover_seconds if request.memory else 0.0,
+            transfers=transfers(request.memory, handover_seconds),
             verify_seconds=(verify_seconds if request.memory else 0.0) + deed.sign_seconds,
             thoughts=deed.thoughts,
         )
         return TurnResult(turn=turn, segment=deed.segment)
+
+
+def transfers(memory: Memory, seconds: float) -> tuple[Transfer, ...]:
+    """How a memory came to a turn, one entry a transport.
+
+    Args:
+        memory: What the turn inherits.
+        seconds: How long bringing it into place took, which each transport gets its share of.
+    """
+    totals: dict[str, Transfer] = {}
+    for segment in memory:
+        came = segment.arrival or Transfer(transport="in_place", bytes=segment.nbytes, seconds=0.0)
+        before = totals.get(came.transport, Transfer(transport=came.transport, bytes=0, seconds=0.0))
+        placing = seconds * segment.nbytes / max(memory.nbytes, 1)
+        totals[came.transport] = replace(
+            before, bytes=before.bytes + came.bytes, seconds=before.seconds + came.seconds + placing
+        )
+    return tuple(totals.values())

@@ -7,14 +7,14 @@ import pytest
 import torch
 import transformers
 
-from pipeline.agents import build_team
+from pipeline.agents.team import build_team
+from pipeline.agents.walk import answer_batch
 from pipeline.config import ModelConfig, RunConfig
 from pipeline.engine import build_alignment, load_model, prefill, think, wrap_model
 from pipeline.graphs import plan_for
 from pipeline.memory import Memory
 from pipeline.records import Question
 from pipeline.runtime.assigning import assign
-from pipeline.runtime.driver import answer_batch
 from tiny import FAMILIES, SIZES, character_tokenizer, save_tiny_model, tiny_model
 
 QUESTIONS = [

@@ -5,16 +5,9 @@ import torch
 
 from pipeline.engine import Recorder, build_alignment, feed, prefill, think
 from pipeline.memory import Inputs, Memory
-from tiny import FAMILIES, SCALING, tiny_model
 
 PROMPTS = [[5, 9, 11, 30, 31, 8, 8, 14], [7, 8, 40], list(range(10, 40))]
 STEPS = 5
-
-
-@pytest.fixture(scope="module", params=[*FAMILIES, *SCALING])
-def any_lm(request):
-    """Every family of the test matrix, and one that scales the inputs of its forward."""
-    return tiny_model(request.param)
 
 
 def thought(lm, prompts, steps, memories=None):
@@ -41,35 +34,35 @@ def close(rebuilt, original):
 
 
 @pytest.mark.parametrize("steps", [0, STEPS])
-def test_one_forward_over_what_was_fed_is_prefill_and_thinking(any_lm, steps):
-    original, inputs, expected = thought(any_lm, PROMPTS, steps)
-    rebuilt = any_lm.open([Memory()] * 3, columns=max(map(len, inputs)))
-    hidden = feed(any_lm, rebuilt, inputs)
+def test_one_forward_over_what_was_fed_is_prefill_and_thinking(family_lm, steps):
+    original, inputs, expected = thought(family_lm, PROMPTS, steps)
+    rebuilt = family_lm.open([Memory()] * 3, columns=max(map(len, inputs)))
+    hidden = feed(family_lm, rebuilt, inputs)
     torch.testing.assert_close(hidden, expected, atol=1e-4, rtol=1e-4)
     for row in range(3):
-        close(cut(any_lm, rebuilt, row, steps=steps), cut(any_lm, original, row, steps=steps))
+        close(cut(family_lm, rebuilt, row, steps=steps), cut(family_lm, original, row, steps=steps))
 
 
-def test_inputs_go_on_from_memory_of_different_lengths(any_lm):
-    known, _, _ = thought(any_lm, PROMPTS, 2)
-    memories = [Memory.of([cut(any_lm, known, row, steps=2)]) for row in (1, 0, 2)]
+def test_inputs_go_on_from_memory_of_different_lengths(family_lm):
+    known, _, _ = thought(family_lm, PROMPTS, 2)
+    memories = [Memory.of([cut(family_lm, known, row, steps=2)]) for row in (1, 0, 2)]
     start = max(map(len, memories))
     apart = [memory if row else Memory() for row, memory in enumerate(memories)]  # the first row has no memory
-    original, inputs, _ = thought(any_lm, PROMPTS, STEPS, apart)
-    rebuilt = any_lm.open(apart, columns=max(map(len, inputs)))
-    feed(any_lm, rebuilt, inputs)
+    original, inputs, _ = thought(family_lm, PROMPTS, STEPS, apart)
+    rebuilt = family_lm.open(apart, columns=max(map(len, inputs)))
+    feed(family_lm, rebuilt, inputs)
     for row in range(3):
-        close(cut(any_lm, rebuilt, row, start), cut(any_lm, original, row, start))
+        close(cut(family_lm, rebuilt, row, start), cut(family_lm, original, row, start))
 
 
-def test_rows_may_differ_in_latent_steps(any_lm):
+def test_rows_may_differ_in_latent_steps(family_lm):
     """Every row is what it is alone, whatever lies beside it."""
-    inputs = [thought(any_lm, [prompt], m)[1][0] for prompt, m in zip(PROMPTS, (0, 7, 2), strict=True)]
-    together = any_lm.open([Memory()] * 3, columns=max(map(len, inputs)))
-    feed(any_lm, together, inputs)
+    inputs = [thought(family_lm, [prompt], m)[1][0] for prompt, m in zip(PROMPTS, (0, 7, 2), strict=True)]
+    together = family_lm.open([Memory()] * 3, columns=max(map(len, inputs)))
+    feed(family_lm, together, inputs)
     for row, (prompt, m) in enumerate(zip(PROMPTS, (0, 7, 2), strict=True)):
-        alone, _, _ = thought(any_lm, [prompt], m)
-        close(cut(any_lm, together, row, steps=m), cut(any_lm, alone, 0, steps=m))
+        alone, _, _ = thought(family_lm, [prompt], m)
+        close(cut(family_lm, together, row, steps=m), cut(family_lm, alone, 0, steps=m))
 
 
 def test_a_record_holds_the_tokens_and_the_very_inputs_that_the_steps_fed(lm):

@@ -1,12 +1,12 @@
 import pytest
 import torch
 
-from pipeline.agents import build_team
+from pipeline.agents.team import build_team
+from pipeline.agents.walk import answer_batch
 from pipeline.config import RunConfig
 from pipeline.graphs import plan_for
 from pipeline.records import Question
 from pipeline.runtime.assigning import assign
-from pipeline.runtime.driver import answer_batch
 
 QUESTIONS = [Question(id=f"q{i}", text=f"{i}+1?", kind="number", gold="1") for i in range(3)]
 
@@ -32,7 +32,7 @@ def test_a_thought_shows_the_heads_tokens_and_the_nearest_embedding(lm):
     team, answers = run(lm, trace=1)
     thought = answers[0].turns[0].thoughts[0]
     # The first thought comes from the prompt's last hidden state: compare with the model's own output for the prompt.
-    from pipeline.runtime.driver import collect
+    from pipeline.agents.walk import collect
 
     prompt = team["planner"].prompt(
         collect(assign(QUESTIONS[:1], memory="real", seed=0, trace=0)[0], team["planner"], [])

@@ -121,4 +121,4 @@ def test_memories_add_up():
 
 def test_memory_of_another_question_is_refused_naming_both():
     with pytest.raises(ValueError, match="question q.*question other"):
-        Memory.of([segment(1)]).check(shape=SHAPE, fingerprint="f", question_id="other")
+        Memory.of([segment(1)]).check(shape=SHAPE, fingerprints={"f"}, question_id="other")

@@ -3,12 +3,12 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.agents import build_team
+from pipeline.agents.team import build_team
+from pipeline.agents.walk import answer_batch, collect
 from pipeline.config import RunConfig
 from pipeline.graphs import plan_for
 from pipeline.records import Assignment, Question
 from pipeline.runtime.assigning import assign, derange
-from pipeline.runtime.driver import answer_batch, collect
 
 
 def questions(count: int) -> list[Question]:

@@ -7,14 +7,14 @@ import weakref
 import pytest
 import torch
 
-from pipeline.agents import build_team
+from pipeline.agents.team import build_team
+from pipeline.agents.walk import answer_batch, collect
 from pipeline.config import DecodingConfig, RunConfig
 from pipeline.engine import build_alignment, decode, prefill, think
 from pipeline.graphs import plan_for
 from pipeline.memory import KVBatch, Memory
 from pipeline.records import Question
 from pipeline.runtime.assigning import assign as assign_memory
-from pipeline.runtime.driver import answer_batch, collect
 from tiny import tiny_model
 
 TEXTS = [
