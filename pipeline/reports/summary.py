@@ -31,6 +31,8 @@ class RunMetrics:
     handover: str
     memory: str
     alignment: str
+    placement: str
+    transport: str
     latent_steps_per_agent: int
     """m; 0 for methods that take none."""
     num_questions: int
@@ -66,19 +68,23 @@ class RunMetrics:
     verify_seconds: float
     """Time to check digests of memory, where that was asked for."""
     handover_hops: int
-    """Turns that inherited memory."""
+    """How often memory was handed to a turn."""
     truncated_rate: float
     """Share of answers that ended with their budget."""
     no_answer_rate: float
     """Share of scored questions with nothing boxed."""
     repetition_rate: float
     """Share of answers in which some eight words stand four times."""
+    retries: int
+    """How often questions had to be asked again because a process, a node or an object was lost, summed over them."""
     peak_bytes: int
     """The largest replica's peak: device memory on a GPU, resident memory on a CPU."""
     seconds_per_agent: dict[str, float] = field(default_factory=dict)
     """Wall time by role."""
     output_tokens_per_agent: dict[str, int] = field(default_factory=dict)
     """Generated token ids by role."""
+    transports: dict[str, dict[str, float]] = field(default_factory=dict)
+    """For each transport that carried working memory: bytes, seconds and hops."""
     reasons: dict[str, int] = field(default_factory=dict)
     """How many questions ended with each reason."""
 
@@ -113,6 +119,8 @@ def summarize(rows: Sequence[Prediction], config: RunConfig, *, graph: str, run_
         handover=collaboration.handover,
         memory=collaboration.memory,
         alignment=collaboration.alignment,
+        placement=config.execution.placement,
+        transport=config.execution.transport,
         latent_steps_per_agent=collaboration.latent_steps if collaboration.method == "latent_mas" else 0,
         num_questions=len(rows),
         num_unscored=len(rows) - len(scored),
@@ -133,7 +141,9 @@ def summarize(rows: Sequence[Prediction], config: RunConfig, *, graph: str, run_
         handover_bytes=sum(row.handover_bytes for row in rows),
         handover_seconds=sum(row.handover_seconds for row in rows),
         verify_seconds=sum(row.verify_seconds for row in rows),
-        handover_hops=sum(turn.handover_bytes > 0 for row in rows for turn in row.turns),
+        handover_hops=sum(len(turn.transfers) for row in rows for turn in row.turns),
+        transports=_per_transport(rows),
+        retries=sum(row.retries for row in rows),
         truncated_rate=_share(sum(row.truncated for row in rows), len(rows)),
         no_answer_rate=_share(sum(not row.prediction for row in scored), len(scored)),
         repetition_rate=_share(sum(repeats_itself(row.output_text) for row in rows), len(rows)),
@@ -158,6 +168,16 @@ def repeats_itself(text: str) -> bool:
     words = text.split()
     grams = Counter(tuple(words[i : i + REPEATED_WORDS]) for i in range(len(words) - REPEATED_WORDS + 1))
     return max(grams.values(), default=0) >= REPEATED_TIMES
+
+
+def _per_transport(rows: Sequence[Prediction]) -> dict[str, dict[str, float]]:
+    totals: defaultdict[str, dict[str, float]] = defaultdict(lambda: {"bytes": 0, "seconds": 0.0, "hops": 0})
+    for transfer in (transfer for row in rows for turn in row.turns for transfer in turn.transfers):
+        total = totals[transfer.transport]
+        total["bytes"] += transfer.bytes
+        total["seconds"] += transfer.seconds
+        total["hops"] += 1
+    return dict(totals)
 
 
 def _per_agent(rows: Sequence[Prediction], what: str) -> dict[str, float]:

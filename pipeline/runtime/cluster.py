@@ -27,10 +27,6 @@ def base_dir() -> Path:
     return Path.home() / "latentmas-ray" if inside_job() else Path.cwd()
 
 
-LOADING_SECONDS = 3600
-"""How long replicas may take to get their resources and load, weights from the Hub included."""
-
-
 @contextmanager
 def connected(address: str | None) -> Iterator[None]:
     """Joins a cluster for the time of a run.
@@ -68,7 +64,6 @@ def _quiet() -> None:
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming default; unset, Ray warns
     context = ray.data.DataContext.get_current()
     context.enable_progress_bars = False
-    context.wait_for_min_actors_s = LOADING_SECONDS  # all replicas load before the first question is asked
     context.print_on_execution_start = False
     for noisy in ("ray", "ray.data"):
         logging.getLogger(noisy).setLevel(logging.CRITICAL)

@@ -1,44 +1,187 @@
-"""How a batch of questions becomes answers: the walk over the role graph. Read this first.
+"""How questions become answers on many replicas. Read this first.
 
-The walk knows roles and what they leave behind - a memory segment or a text - and nothing of models, devices or Ray.
+    batches of questions -> router -> legs on replicas (turns of agents) -> answers -> scoring -> rows
+
+The driver holds references to working memory, never its bytes. The unit of retry is a batch, or the legs of it that
+are missing: what dies with a replica, a node or an object is asked again, and because nothing in an answer depends on
+where or when it was computed, the answers are those of an undisturbed run.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from itertools import islice
+from typing import Any
 
-from pipeline.agents import Agent, TurnResult
-from pipeline.agents.walk import collect
-from pipeline.records import Answer, Assignment
+from pipeline.config import RunConfig
+from pipeline.records import Answer, Assignment, LegOrder, LegReport
+from pipeline.runtime.batches import Batch, after_crash
+from pipeline.runtime.legs import Itinerary, Leg
+from pipeline.runtime.posts import LostError, Posts
+from pipeline.runtime.router import Router
+from pipeline.runtime.sizes import Sizes
+
+Finish = Callable[[Sequence[Assignment], Sequence[Answer]], Coroutine[Any, Any, None]]
+"""Takes answers further: scores them and hands on the rows."""
 
 
-def answer_batch(assignments: Sequence[Assignment], team: Mapping[str, Agent]) -> list[Answer]:
-    """Lets a team answer a batch of questions together.
+class TooLargeError(Exception):
+    """The memory of a batch is larger than what the object store has room for; the batch can be split."""
 
-    Args:
-        assignments: The batch.
-        team: The agents by role, in working order; one of them answers.
 
-    Returns:
-        One answer a question, in the same order.
-    """
-    started = time.time()
-    work: dict[str, list[TurnResult]] = {}
-    for name, agent in team.items():
-        # Each agent gets, question by question, what the agents that it reads have left behind.
-        requests = [
-            collect(assignment, agent, [work[read][row] for read in agent.role.reads])
-            for row, assignment in enumerate(assignments)
-        ]
-        work[name] = agent.take_turns(requests)
-    finished = time.time()
-    return [
-        Answer(
-            question_id=assignment.question.id,
-            turns=tuple(results[row].turn for results in work.values()),
-            started=started,
-            finished=finished,
+class Driver:
+    """Answers batches of questions on the replicas of a run."""
+
+    def __init__(
+        self, posts: Posts, router: Router, itinerary: Itinerary, sizes: Sizes, config: RunConfig, finish: Finish
+    ) -> None:
+        self._posts, self._router, self._itinerary, self._finish = posts, router, itinerary, finish
+        self._allowed, self._sizes = config.execution.max_crashes, sizes
+        self._waiting: deque[Batch] = deque()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._learned = asyncio.Event()
+        self.legs = 0
+        """Legs that were carried out."""
+
+    async def run(self, questions: Iterator[tuple[Assignment, ...]]) -> None:
+        """Answers all batches; returns when every question has been answered or given up, and its row handed on.
+
+        Raises:
+            ValueError: The memory of one question is larger than the object store.
+            BrokenCrewError: No replica is left.
+        """
+        batches = (Batch(assignments=batch) for batch in questions)
+        change = asyncio.create_task(self._posts.change())
+        try:
+            while self._head(batches) or self._tasks:
+                # 1. Start as many batches as there is room for.
+                while (batch := self._head(batches)) and self._has_room(batch):
+                    self._waiting.popleft()
+                    self._spawn(self._answer(batch))
+                    await asyncio.sleep(0)  # the batch enters the router's books before the next one asks for room
+                # 2. Wait until something ends, a batch's size is known, or a replica is back.
+                learned = asyncio.create_task(self._learned.wait())
+                done, _ = await asyncio.wait({*self._tasks, change, learned}, return_when=asyncio.FIRST_COMPLETED)
+                learned.cancel()
+                self._learned.clear()
+                for task in done - {learned}:
+                    task.result()
+                self._tasks -= done
+                if change.done():
+                    change = asyncio.create_task(self._posts.change())
+        finally:
+            for task in (change, *self._tasks):
+                task.cancel()
+
+    def _head(self, batches: Iterator[Batch]) -> Batch | None:
+        """The batch whose turn it is: one asked again, else a new one; split, if the store has no room for it whole."""
+        if not self._waiting:
+            self._waiting.extend(islice(batches, 1))
+        while self._waiting and self._sizes.too_large(self._waiting[0].living()):
+            parts, failed = self._waiting.popleft().split(2)
+            self._waiting.extendleft(reversed(parts + failed))
+        return self._waiting[0] if self._waiting else None
+
+    def _has_room(self, batch: Batch) -> bool:
+        """Whether a batch may start now."""
+        first = next((role for role in self._itinerary.roles if role not in batch.turns), self._itinerary.roles[-1])
+        return self._router.has_room(first, self._sizes.estimate(batch.living()))
+
+    async def _answer(self, batch: Batch) -> None:
+        """Brings one batch to its end: answers, or another try."""
+        batch.started = batch.started or time.time()
+        self._router.start(batch.key, self._sizes.estimate(batch.living()))
+        again, finished = list[Batch](), [batch]
+        try:
+            await self._walk(batch)
+        except TooLargeError:
+            again, finished = batch.split(2)
+        except LostError as lost:
+            batch.retries += 1
+            again, finished = [batch], []
+            if lost.memory:
+                batch.forget()
+            if lost.blamed:
+                batch.crashes += 1
+                again, finished = after_crash(batch, self._allowed)
+        finally:
+            self._router.end(batch.key)
+        self._waiting.extendleft(reversed(again))
+        for done in finished:
+            answers = done.answers(self._itinerary.roles, self._posts.load_seconds)
+            self._spawn(self._finish(done.assignments, answers))
+
+    async def _walk(self, batch: Batch) -> None:
+        """Lets the roles that have not taken their turn yet take it; each leg starts when what it reads is there."""
+        left = [role for role in self._itinerary.roles if role not in batch.turns]
+        places = self._router.route(batch.key, left, batch.holders.values())
+        if places is None:
+            raise LostError("nobody is there to answer", blamed=False, memory=False)
+        legs = self._itinerary.legs(places)
+        tasks: dict[Leg, asyncio.Task[None]] = {}
+        for leg in legs:
+            reads = set(self._itinerary.before(leg))
+            before = [task for other, task in tasks.items() if reads & set(other.roles)]
+            tasks[leg] = asyncio.create_task(self._take(batch, leg, legs, before))
+        ends = await asyncio.gather(*tasks.values(), return_exceptions=True)
+        errors = [end for end in ends if isinstance(end, BaseException)]
+        # One that is to blame tells more than those that fell with it.
+        for error in sorted(errors, key=lambda e: not (isinstance(e, LostError) and e.blamed)):
+            raise error
+
+    async def _take(self, batch: Batch, leg: Leg, legs: Sequence[Leg], before: Sequence[asyncio.Task[None]]) -> None:
+        """Has one leg of a batch carried out, and books what came of it."""
+        await asyncio.gather(*before)
+        asked = batch.living()
+        if not asked:
+            batch.turns |= {role: {} for role in leg.roles}
+            return
+        names = tuple(role for role in self._itinerary.parcels(leg) if role in batch.parcels)
+        order = LegOrder(
+            key=f"{batch.key}/{leg.roles[0]}/{batch.retries}",
+            roles=leg.roles,
+            assignments=asked,
+            earlier=batch.earlier(self._itinerary.before(leg)),
+            parcels=names,
+            send=self._itinerary.sent(leg, legs),
+            limit=self._sizes.limit(len(asked)),
+            accepts=self._posts.accepts,
         )
-        for row, assignment in enumerate(assignments)
-    ]
+        report, parcels = await self._posts.take(leg, order, [batch.parcels[name] for name in names])
+        self.legs += 1
+        self._weigh(batch, order, report)
+        batch.book(leg, asked, report)
+        self._router.took(batch.key, leg.roles, report.seconds)
+        batch.parcels |= parcels
+        batch.holders |= dict.fromkeys(order.send, leg.seat)
+        self._pass_on(batch, leg, legs)
+
+    def _weigh(self, batch: Batch, order: LegOrder, report: LegReport) -> None:
+        """Learns from the sizes of what a leg sends."""
+        if not report.parcel_bytes:
+            return
+        largest = max(report.parcel_bytes)
+        self._sizes.learn(order.assignments, largest)
+        self._router.claim(batch.key, self._sizes.estimate(order.assignments))
+        self._learned.set()
+        if largest > order.limit:
+            if len(order.assignments) == 1:
+                one = order.assignments[0].question.id
+                raise ValueError(f"working memory of question {one!r} {self._sizes.explain(largest)}")
+            raise TooLargeError
+
+    def _pass_on(self, batch: Batch, leg: Leg, legs: Sequence[Leg]) -> None:
+        """Sends memory ahead to replicas that will need it later, and drops what nobody needs any more."""
+        left = [other for other in legs if any(role not in batch.turns for role in other.roles)]
+        wanted = {role for other in left for role in self._itinerary.parcels(other)}
+        for other in left:
+            for role in set(self._itinerary.parcels(other)) & set(leg.roles) & batch.parcels.keys():
+                self._posts.prefetch(other.seat, leg.seat, batch.parcels[role])
+        for role in batch.parcels.keys() - wanted:
+            del batch.parcels[role]
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        self._tasks.add(asyncio.create_task(work))

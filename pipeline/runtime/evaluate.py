@@ -13,6 +13,7 @@ from pipeline.graphs import CollaborationPlan
 from pipeline.records import Answer, Assignment, Prediction
 from pipeline.reports import RunMetrics, summarize
 from pipeline.runtime.cluster import connected
+from pipeline.runtime.posts import BrokenCrewError
 from pipeline.runtime.progress import progress
 from pipeline.runtime.results import RunFolder
 from pipeline.runtime.sharding import stream_predictions
@@ -63,6 +64,8 @@ def evaluate(request: RunRequest) -> RunMetrics:
             if len(done) < len(request.assignments):
                 with connected(config.execution.address):
                     _ask(request, done, run, attempt)
+        except BrokenCrewError as error:
+            raise BrokenRunError(str(error)) from error
         except RayError as error:
             raise BrokenRunError(
                 f"the cluster broke off the run: {str(error).strip().splitlines()[-1][:300]}"
@@ -81,18 +84,18 @@ def _ask(request: RunRequest, done: Sequence[Prediction], run: TrackedRun, attem
     config, rows = request.config, list(done)
     finished = {row.question_id for row in done}
     todo = [assignment for assignment in request.assignments if assignment.question.id not in finished]
-    told: set[str] = set()
     with progress(f"{config.collaboration.method} on {config.data.task}", len(request.assignments)) as report:
-        for batch in stream_predictions(todo, config, request.plan, attempt=attempt):
+        for batch in stream_predictions(todo, config, request.plan, attempt=attempt, say=report.say):
+            for notice in dict.fromkeys(batch.notices):
+                report.say(f"note: {notice}")
+                run.log_notice(notice)
+            if not batch.predictions:
+                continue
             request.folder.append(batch.predictions)
             rows += batch.predictions
             scored = [row for row in rows if row.correct is not None]
             accuracy = sum(bool(row.correct) for row in scored) / max(len(scored), 1)
             run.log_progress({"accuracy_so_far": accuracy}, step=len(rows))
-            for notice in set(batch.notices) - told:
-                report.say(f"note: {notice}")
-                run.log_notice(notice)
-            told.update(batch.notices)
             report(len(rows), f"accuracy so far {100 * accuracy:.1f} %")
 
 

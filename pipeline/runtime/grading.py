@@ -1,24 +1,20 @@
-"""Grading as a CPU task: never inside a model's actor, so that a slow answer can't stall a model."""
+"""Grading as CPU tasks: never inside a model's actor, so that a slow answer can't stall a model."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
+
+import ray
+from ray.exceptions import RayError, RayTaskError
 
 from pipeline.records import Answer, Assignment, Prediction
 from pipeline.scoring import grade
 
-
-def score_batch(batch: dict[str, Any], attempt: int) -> dict[str, Any]:
-    """Grades a batch of answers; runs as a CPU task. A replica's failure and notices pass through."""
-    passed = {"failure": batch["failure"], "notice": batch["notice"]}
-    if any(batch["failure"]):
-        return {"prediction": [""] * len(batch["failure"]), **passed}
-    rows = [
-        score_one(Assignment.from_json(assignment), Answer.from_json(answer), attempt)
-        for assignment, answer in zip(batch["assignment"], batch["answer"], strict=True)
-    ]
-    return {"prediction": [row.to_json() for row in rows], **passed}
+TRIES = 3
+"""How often a batch of answers is graded before those of it that end their worker are left unscored."""
 
 
 def score_one(assignment: Assignment, answer: Answer, attempt: int) -> Prediction:
@@ -26,3 +22,47 @@ def score_one(assignment: Assignment, answer: Answer, attempt: int) -> Predictio
     began = time.perf_counter()
     score = None if answer.error else grade(assignment.question, answer.text, truncated=answer.truncated)
     return Prediction.of(assignment, answer, score, seconds=time.perf_counter() - began, attempt=attempt)
+
+
+def score_batch(assignments: Sequence[Assignment], answers: Sequence[Answer], attempt: int) -> list[Prediction]:
+    """Grades a batch of answers; runs as a CPU task."""
+    return [score_one(*pair, attempt) for pair in zip(assignments, answers, strict=True)]
+
+
+class Scoring:
+    """Grades answers on the cluster's CPUs, and hands on the rows."""
+
+    def __init__(
+        self, *, cpus: float, attempt: int, say: Callable[[str], None], hand_on: Callable[[list[Prediction]], None]
+    ) -> None:
+        """Nothing is started before there are answers.
+
+        Args:
+            cpus: CPUs of one grading task.
+            attempt: Recorded with every row.
+            say: Told of tasks that are tried again.
+            hand_on: Gets finished rows.
+        """
+        # Lost tasks are tried again here and not by Ray, which would not tell.
+        self._task: Any = ray.remote(num_cpus=cpus, max_retries=0, scheduling_strategy="SPREAD")(score_batch)
+        self._attempt, self._say, self._hand_on = attempt, say, hand_on
+
+    async def finish(self, assignments: Sequence[Assignment], answers: Sequence[Answer]) -> None:
+        """Grades answers and hands on their rows, one of `assignments` each."""
+        told = list(answers)
+        for left in reversed(range(TRIES)):
+            try:
+                rows = await self._task.remote(list(assignments), told, self._attempt)
+                return self._hand_on(rows)
+            except RayError as error:
+                reason = f"grading failed: {str(error).strip().splitlines()[0][:200]}"
+                if isinstance(error, RayTaskError) or not left:
+                    break
+                self._say(f"a scoring worker died; {len(told)} answers are graded again")
+                told = [replace(answer, retries=answer.retries + 1) for answer in told]
+        if len(told) > 1:  # one of them ends its worker: it must cost no other
+            for pair in zip(assignments, told, strict=True):
+                await self.finish(pair[:1], pair[1:])
+            return None
+        unscored = [replace(answer, error=reason) for answer in told]
+        return self._hand_on(score_batch(assignments, unscored, self._attempt))

@@ -21,7 +21,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from pipeline.config import RunConfig
+from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.graphs import CollaborationPlan
 from pipeline.records import Prediction
 from pipeline.validation import flag
@@ -37,6 +37,7 @@ _THOUGHT = pa.struct(
         ("cosine", pa.float64()),
     ]
 )
+_TRANSFER = pa.struct([("transport", pa.string()), ("bytes", pa.int64()), ("seconds", pa.float64())])
 _TURN = pa.struct(
     [
         ("role", pa.string()),
@@ -44,8 +45,8 @@ _TURN = pa.struct(
         ("finish", pa.string()),
         ("usage", _USAGE),
         ("seconds", pa.float64()),
-        ("handover_bytes", pa.int64()),
-        ("handover_seconds", pa.float64()),
+        ("replica", pa.string()),
+        ("transfers", pa.list_(_TRANSFER)),
         ("verify_seconds", pa.float64()),
         ("thoughts", pa.list_(_THOUGHT)),
     ]
@@ -62,7 +63,7 @@ _TYPES: dict[str, pa.DataType] = {
 SCHEMA = pa.schema([(f.name, _TYPES[str(f.type)]) for f in fields(Prediction)])
 """Columns of `predictions.parquet`, derived from the record; each field's documentation stands there."""
 
-FREE_TO_CHANGE = frozenset({"replicas", "batch_size", "address", "tracking_uri", "experiment", "data_dir"})
+FREE_TO_CHANGE = frozenset({f.name for f in fields(ExecutionConfig)} | {"tracking_uri", "experiment", "data_dir"})
 """Settings that a resumed run may change, because they change no answer."""
 
 

@@ -1,52 +1,36 @@
-"""Questions to replicas and answers to scores, as one stream of Ray Data.
+"""Questions to replicas and rows back, as a stream.
 
-    questions -> blocks of one batch -> actor pool of model replicas -> scoring tasks on CPUs -> the driver
+    questions -> Ray Data set -> batches -> driver (a thread of its own) -> rows -> whoever reads the stream
 
-Blocks stream with back-pressure: a replica has one batch in work and one waiting. Records travel as JSON strings. A
-replica that dies is replaced and its batch computed again; the answers are the same, because nothing in them depends
-on where or when they were computed.
+Ray Data holds the questions and cuts them into batches, which the driver pulls as the router has room for them. It does
+not hand them to replicas itself: its actor pool knows neither which replica holds memory, nor which question killed it,
+and takes some 30 ms a block where the driver takes a fraction of a millisecond a turn.
 """
 
 from __future__ import annotations
 
-import math
+import asyncio
+import threading
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import islice
+from queue import SimpleQueue
 
-import ray
 import ray.data
 
-from pipeline.config import RunConfig
+from pipeline.agents.actor import Replica
+from pipeline.config import CARRIERS, RunConfig
 from pipeline.graphs import CollaborationPlan
-from pipeline.records import Assignment, Prediction
-from pipeline.runtime.grading import score_batch
-from pipeline.runtime.replica import ReplicaWorker
-
-
-@dataclass(frozen=True, kw_only=True)
-class ReplicaResources:
-    """What each replica gets of the cluster."""
-
-    gpus: float
-    cpus: float
-    threads: int
-    """Compute threads of a replica without a GPU."""
-
-    @classmethod
-    def share(cls, replicas: int) -> ReplicaResources:
-        """A GPU each where there are GPUs; otherwise an equal share of the CPUs, with room left for scoring.
-
-        Raises:
-            ValueError: There are fewer GPUs, or where there are none fewer CPUs, than replicas.
-        """
-        total = ray.cluster_resources()
-        gpus, cpus = total.get("GPU", 0), max(total.get("CPU", 1), 1)
-        have, what = (gpus, "GPUs") if gpus else (cpus, "CPUs")
-        if have < replicas:
-            raise ValueError(
-                f"--replicas is {replicas}; allowed: at most {have:g}, the number of {what} in the cluster"
-            )
-        return cls(gpus=1 if gpus else 0, cpus=min(1.0, cpus / (2 * replicas)), threads=max(1, int(cpus // replicas)))
+from pipeline.records import Answer, Assignment, Prediction
+from pipeline.runtime.crew import Crew, Say, cluster_capacity, started_crew
+from pipeline.runtime.driver import Driver
+from pipeline.runtime.grading import Scoring
+from pipeline.runtime.legs import Itinerary
+from pipeline.runtime.placement import seats, split_roles
+from pipeline.runtime.posts import Posts
+from pipeline.runtime.router import Post, Router
+from pipeline.runtime.sizes import Sizes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,12 +39,18 @@ class StreamedBatch:
 
     predictions: list[Prediction]
     """Finished rows."""
-    notices: tuple[str, ...]
-    """What users should know about the model that answered."""
+    notices: tuple[str, ...] = ()
+    """What users should know: of the models, and of what was lost and asked again."""
 
 
 def stream_predictions(
-    assignments: Sequence[Assignment], config: RunConfig, plan: CollaborationPlan, *, attempt: int
+    assignments: Sequence[Assignment],
+    config: RunConfig,
+    plan: CollaborationPlan,
+    *,
+    attempt: int,
+    say: Say,
+    replica: type = Replica,
 ) -> Iterator[StreamedBatch]:
     """Asks all questions and yields their rows as batches finish, in no particular order.
 
@@ -69,31 +59,119 @@ def stream_predictions(
         config: The run's settings.
         plan: Who works together.
         attempt: Recorded with every row.
+        say: Told what is being waited for, and the plan.
+        replica: The class of the replicas' actors.
 
     Raises:
-        ValueError: The cluster can't hold the replicas, or the model can't be loaded.
+        ValueError: The cluster can't hold the replicas, a model can't be loaded, or a memory is larger than the store.
+        BrokenCrewError: Everybody who could go on has died.
     """
-    share = ReplicaResources.share(config.execution.replicas)
-    batch_size = config.execution.batch_size
-    # Blocks of at most one batch, cut here: a repartition task would need a CPU that replicas may have taken.
-    items = [{"assignment": assignment.to_json()} for assignment in assignments]
-    dataset = (
-        ray.data.from_items(items, override_num_blocks=math.ceil(len(items) / batch_size))
-        .map_batches(
-            ReplicaWorker,
-            fn_constructor_args=(config.flat(), plan, share.threads),
-            batch_size=batch_size,
-            compute=ray.data.ActorPoolStrategy(size=config.execution.replicas, max_tasks_in_flight_per_actor=2),
-            num_gpus=share.gpus,
-            num_cpus=share.cpus,
+    roles = tuple(role.name for role in plan.graph.roles)
+    places, automatic = seats(roles, config.execution, config.model, cluster_capacity())
+    with started_crew(places, config, plan, say, replica) as crew:
+        run = Run(crew, config, plan, automatic=automatic, attempt=attempt, say=say)
+        yield StreamedBatch(predictions=[], notices=crew.notices)
+        with run.started(batches_of(assignments, config.execution.batch_size)) as stream:
+            yield from stream
+
+
+def batches_of(assignments: Sequence[Assignment], size: int) -> Iterator[tuple[Assignment, ...]]:
+    """Cuts questions into batches, as they are pulled."""
+    dataset = ray.data.from_items([{"assignment": assignment.to_json()} for assignment in assignments])
+    for batch in dataset.iter_batches(batch_size=size, prefetch_batches=1):
+        yield tuple(Assignment.from_json(line) for line in batch["assignment"])
+
+
+class Run:
+    """One run on a crew: driver, router and scoring, in a thread of their own."""
+
+    def __init__(
+        self, crew: Crew, config: RunConfig, plan: CollaborationPlan, *, automatic: bool, attempt: int, say: Say
+    ) -> None:
+        self._crew, self._config, self._say, self._automatic = crew, config, say, automatic
+        self._outbox: SimpleQueue[StreamedBatch | BaseException | None] = SimpleQueue()
+        self._seconds: dict[str, float] = {}
+        team, execution = config.collaboration, config.execution
+        self._itinerary = Itinerary(
+            plan=plan, carrier=CARRIERS[execution.transport], hands_over=team.memory != "none" and bool(plan.thinkers)
         )
-        .map_batches(score_batch, fn_kwargs={"attempt": attempt}, batch_size=None, num_cpus=share.cpus / 2)
-    )
-    for batch in dataset.iter_batches(batch_size=None, prefetch_batches=0):
-        failures = [failure for failure in batch["failure"] if failure]
-        if failures:
-            raise ValueError(failures[0])
-        yield StreamedBatch(
-            predictions=[Prediction.from_json(line) for line in batch["prediction"]],
-            notices=tuple(dict.fromkeys(notice for notice in batch["notice"] if notice)),
-        )
+        self._models = {role: config.model.of_role(role) for role in self._itinerary.roles}
+        travels = execution.placement == "spread" and self._itinerary.hands_over and not self._itinerary.carrier.inputs
+        self._sizes = Sizes(crew.store_bytes(), senders=self._itinerary.senders(), travels=travels)
+        members = crew.members.items()
+        posts = {name: Post(roles=frozenset(m.seat.roles), model=m.seat.model) for name, m in members}
+        self._router = Router(posts, self._models, budget=self._sizes.budget)
+        cpus = crew.resources.cpus / 2
+        self._scoring = Scoring(cpus=cpus, attempt=attempt, say=self._tell, hand_on=self._hand_on)
+
+    @contextmanager
+    def started(self, batches: Iterator[tuple[Assignment, ...]]) -> Iterator[Iterator[StreamedBatch]]:
+        """Runs the driver while the block reads what comes out."""
+        loop = asyncio.new_event_loop()
+        task = loop.create_task(self._drive(batches))
+        thread = threading.Thread(target=self._work, args=(loop, task), name="driver", daemon=True)
+        thread.start()
+        try:
+            yield self._events()
+        finally:
+            loop.call_soon_threadsafe(task.cancel)
+            thread.join(timeout=10)
+
+    def _work(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
+        try:
+            loop.run_until_complete(task)
+            self._outbox.put(None)
+        except BaseException as error:  # whatever it is, it is for the thread that reads the stream
+            self._outbox.put(error)
+
+    def _events(self) -> Iterator[StreamedBatch]:
+        while (event := self._outbox.get()) is not None:
+            if isinstance(event, BaseException):
+                raise event
+            yield event
+
+    async def _drive(self, batches: Iterator[tuple[Assignment, ...]]) -> None:
+        posts = Posts(self._crew, self._router, self._itinerary.carrier, self._tell)
+        driver = Driver(posts, self._router, self._itinerary, self._sizes, self._config, self._finish)
+        try:
+            if self._automatic:
+                await self._profile(driver, batches)
+            self._say(self.describe())
+            await driver.run(batches)
+        finally:
+            posts.close()
+
+    async def _profile(self, driver: Driver, batches: Iterator[tuple[Assignment, ...]]) -> None:
+        """Has the first batch answered on one replica, and splits the replicas by the time that each role took."""
+        roles, names = self._itinerary.roles, list(self._crew.members)
+        self._router.recast(dict.fromkeys(names, roles))
+        self._say("plan: the first questions are answered on one replica, to see how long each role takes")
+        await driver.run(islice(batches, 1))
+        seconds = {role: self._seconds.get(role, 0.0) for role in roles}
+        split = split_roles(roles, len(names), seconds, self._models)
+        self._router.recast(dict(zip(names, split, strict=True)))
+        told = ", ".join(f"{role} {took:.2f} s" for role, took in seconds.items())
+        self._say(f"plan: replicas are split by {told} for {self._config.execution.batch_size} questions")
+
+    async def _finish(self, assignments: Sequence[Assignment], answers: Sequence[Answer]) -> None:
+        for turn in (turn for answer in answers for turn in answer.turns):
+            self._seconds[turn.role] = self._seconds.get(turn.role, 0.0) + turn.seconds
+        await self._scoring.finish(assignments, answers)
+
+    def _hand_on(self, rows: list[Prediction]) -> None:
+        self._outbox.put(StreamedBatch(predictions=rows))
+
+    def _tell(self, notice: str) -> None:
+        self._outbox.put(StreamedBatch(predictions=[], notices=(notice,)))
+
+    def describe(self) -> str:
+        """The plan in words: which replica plays what, where, and how memory travels."""
+        execution, roles = self._config.execution, self._itinerary.roles
+        lines = [f"plan: {execution.placement}, {len(self._crew.members)} replicas, batches of {execution.batch_size}"]
+        if self._sizes.budget and execution.placement == "spread":
+            lines[0] += f", memory by {execution.transport}, at most {self._sizes.budget / 1e6:.0f} MB under way"
+        for name, member in self._crew.members.items():
+            plays = [role for role in roles if role in self._router.posts[name].roles]
+            who = "all roles" if len(plays) == len(roles) else ", ".join(plays)
+            lines.append(f"  {name}: {who} (node {member.status.node[:8]}, process {member.status.pid})")
+        return "\n".join(lines)

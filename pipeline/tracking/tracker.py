@@ -14,9 +14,11 @@ from pipeline.config import RunConfig
 
 log = logging.getLogger(__name__)
 
-TAGS = ("method", "graph", "model", "task", "handover", "memory", "alignment")
+TAGS = ("method", "graph", "model", "task", "handover", "memory", "alignment", "placement", "transport")
 CONTROLS = ("experts", "handover", "memory", "alignment")
 """Settings that a run's name tells where they are not the default."""
+NOTICE = 4000
+"""Characters that a tag may have."""
 FILES = ("predictions.parquet", "config.yaml", "graph.yaml", "metrics.json")
 """What of a run folder is kept as artifacts."""
 
@@ -37,9 +39,10 @@ class TrackedRun:
                 self.client.log_metric(self.run_id, name, value, step=step)
 
     def log_notice(self, text: str) -> None:
-        """Records something that readers of the run should know."""
+        """Records something that readers of the run should know, below what was recorded before."""
         with self._forgiving():
-            self.client.set_tag(self.run_id, "notice", text)
+            before = self.client.get_run(self.run_id).data.tags.get("notice", "")
+            self.client.set_tag(self.run_id, "notice", f"{before}\n{text}".strip()[-NOTICE:])
 
     def log_result(self, metrics: Mapping[str, Any], folder: Path) -> None:
         """Records a run's totals, and those files of its folder that are worth keeping."""

@@ -1,0 +1,161 @@
+"""The crew: a run's replicas as Ray actors, started together, watched, and ended together."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
+from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
+
+from pipeline.agents.actor import Replica, ReplicaStatus
+from pipeline.config import CARRIERS, RunConfig
+from pipeline.graphs import CollaborationPlan
+from pipeline.runtime.placement import Capacity, Resources, Seat, bundles, resources
+
+LOADING_SECONDS = 3600
+"""How long replicas may take to get their resources and load, weights from the Hub included."""
+TOLD_EVERY = 15
+"""Seconds between words on what is being waited for."""
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Member:
+    """One replica."""
+
+    seat: Seat
+    """Its place in the run."""
+    actor: Any
+    """Its handle."""
+    status: ReplicaStatus
+    """What it said once it was loaded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crew:
+    """All replicas of a run."""
+
+    members: Mapping[str, Member]
+    """By name."""
+    resources: Resources
+    """What each of them got."""
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What users should know of the models."""
+        return tuple(dict.fromkeys(m.status.notice for m in self.members.values() if m.status.notice))
+
+    def store_bytes(self) -> int:
+        """The smallest object store among the nodes of the replicas."""
+        homes = {member.status.node for member in self.members.values()}
+        sizes = [node["Resources"].get("object_store_memory", 0) for node in ray.nodes() if node["NodeID"] in homes]
+        return int(min(sizes, default=0))
+
+
+def cluster_capacity() -> Capacity:
+    """What the living nodes of the cluster have."""
+    total = ray.cluster_resources()
+    nodes = sum(node["Alive"] for node in ray.nodes())
+    return Capacity(gpus=total.get("GPU", 0), cpus=total.get("CPU", 1), nodes=max(nodes, 1))
+
+
+@contextmanager
+def started_crew(
+    seats: Sequence[Seat], config: RunConfig, plan: CollaborationPlan, say: Say, replica: type = Replica
+) -> Iterator[Crew]:
+    """Starts the replicas of a run and ends them with the block.
+
+    Args:
+        seats: Who is to play what.
+        config: The run's settings.
+        plan: Who works together.
+        say: Told what is being waited for.
+        replica: The class of the actors.
+
+    Raises:
+        ValueError: The cluster can't hold them, a model can't be loaded, or models don't understand each other.
+    """
+    share = resources(len(seats), config.execution, cluster_capacity())
+    group, actors = None, list[Any]()
+    try:
+        homes: list[dict[str, Any]] = [{"scheduling_strategy": "SPREAD" if not share.gpus else "DEFAULT"}] * len(seats)
+        if config.execution.placement == "spread":
+            group, homes = _together(len(seats), share)
+        for seat, home in zip(seats, homes, strict=True):
+            actors.append(_start(replica, seat, share, home, config, plan))
+        statuses = _wait(actors, share, say)
+        members = [Member(seat=s, actor=a, status=t) for s, a, t in zip(seats, actors, statuses, strict=True)]
+        _check(members)
+        yield Crew(members={member.seat.name: member for member in members}, resources=share)
+    finally:
+        for actor in actors:
+            ray.kill(actor)
+        if group is not None:
+            remove_placement_group(group)
+
+
+def _together(count: int, share: Resources) -> tuple[PlacementGroup, list[dict[str, Any]]]:
+    """A placement group for the replicas of a spread run, and each one's place in it."""
+    parts, indices = bundles(count, share)
+    group = placement_group(parts, strategy="PACK")
+    return group, [
+        {"scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)}
+        for index in indices
+    ]
+
+
+def _start(
+    replica: type, seat: Seat, share: Resources, home: dict[str, Any], config: RunConfig, plan: CollaborationPlan
+) -> Any:
+    direct = CARRIERS[config.execution.transport].direct
+    made: Any = ray.remote(
+        num_cpus=share.cpus,
+        num_gpus=share.gpus,
+        max_restarts=-1,
+        max_task_retries=0,  # what is lost is asked again by the driver, which knows what else was lost with it
+        concurrency_groups={"io": 1},
+        enable_tensor_transport=direct,
+    )(replica)
+    return made.options(**home).remote(config.flat(), plan, seat.name, seat.model, share.threads)
+
+
+def _wait(actors: Sequence[Any], share: Resources, say: Say) -> list[ReplicaStatus]:
+    """Waits until all replicas are loaded, and says what it waits for."""
+    refs = [actor.status.remote() for actor in actors]
+    began = time.monotonic()
+    ready: list[Any] = []
+    while len(ready) < len(refs):
+        ready, waiting = ray.wait(refs, num_returns=len(refs), timeout=TOLD_EVERY)
+        for status in ray.get(ready):
+            if status.failure:
+                raise ValueError(status.failure)
+        if waiting:
+            asked = f"{share.gpus:g} GPUs" if share.gpus else f"{share.cpus:g} CPUs"
+            free = ray.available_resources().get("GPU" if share.gpus else "CPU", 0)
+            state = f"{len(waiting)} of {len(refs)} replicas not loaded yet (each needs {asked}; {free:g} are free)"
+            if time.monotonic() - began > LOADING_SECONDS:
+                raise ValueError(f"--replicas: after {LOADING_SECONDS} s {state}; ask for fewer, or for less each")
+            say(state)
+    return ray.get(refs)  # type: ignore[no-any-return]
+
+
+def _check(members: Sequence[Member]) -> None:
+    """Refuses models that don't understand each other's working memory.
+
+    Raises:
+        ValueError: The message names the first difference.
+    """
+    first = members[0]
+    for other in members[1:]:
+        for (what, ours), (_, theirs) in zip(first.status.memory_form, other.status.memory_form, strict=True):
+            if ours != theirs:
+                raise ValueError(
+                    f"--roles: {other.seat.model!r} can't read the working memory of {first.seat.model!r}: "
+                    f"{what} is {theirs}, there {ours}"
+                )

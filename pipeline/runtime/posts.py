@@ -1,0 +1,164 @@
+"""The replicas as the driver sees them: orders go out, reports come back, and whoever is lost is waited for."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import ray
+from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError, RayError, RayTaskError
+
+from pipeline.config import Carrier
+from pipeline.records import LegOrder, LegReport
+from pipeline.runtime.crew import LOADING_SECONDS, Crew, Say
+from pipeline.runtime.legs import Leg
+from pipeline.runtime.router import Router
+
+RETRY_SECONDS = 0.5
+"""Between two questions to a replica whether it is back."""
+
+
+class LostError(Exception):
+    """A leg was not done: something died."""
+
+    def __init__(self, reason: str, *, blamed: bool, memory: bool) -> None:
+        """Says what was lost.
+
+        Args:
+            reason: In one line.
+            blamed: Whether the replica died while it worked on this very leg.
+            memory: Whether memory of earlier turns was lost with it.
+        """
+        super().__init__(reason)
+        self.blamed, self.memory = blamed, memory
+
+
+class BrokenCrewError(Exception):
+    """No replica is left that could go on."""
+
+
+class Posts:
+    """All replicas of a run."""
+
+    def __init__(self, crew: Crew, router: Router, carrier: Carrier, say: Say) -> None:
+        self._members, self._router, self._carrier, self._say = dict(crew.members), router, carrier, say
+        self._queues: dict[str, list[str]] = {name: [] for name in crew.members}
+        self._recoveries: dict[str, asyncio.Task[None]] = {}
+        self._culprits: dict[str, str] = {}  # what each replica that is not back yet was working on when it died
+        self._changed = asyncio.Event()
+        self._broken = ""
+        self.accepts = tuple({member.status.fingerprint for member in crew.members.values()})
+        """Fingerprints of the run's models."""
+        self.load_seconds = {name: member.status.load_seconds for name, member in crew.members.items()}
+        """How long each replica took to load."""
+
+    async def take(self, leg: Leg, order: LegOrder, parcels: Sequence[Any]) -> tuple[LegReport, dict[str, Any]]:
+        """Has a leg played.
+
+        Args:
+            leg: Where.
+            order: What.
+            parcels: References of `order.parcels`.
+
+        Returns:
+            The report, and references of the parcels of `order.send`.
+
+        Raises:
+            LostError: Something died.
+        """
+        queue, actor = self._queues[leg.seat], self._members[leg.seat].actor
+        queue.append(order.key)
+        try:
+            if self._carrier.direct:
+                report = await actor.take_leg.remote(order, [], *parcels)
+                handed = actor.hand_out.options(tensor_transport=self._carrier.name)
+                return report, {role: handed.remote(f"{order.key}/{role}") for role in order.send}
+            call = actor.take_leg.options(num_returns=1 + len(order.send))
+            first, *sent = refs if isinstance(refs := call.remote(order, list(parcels)), list) else [refs]
+            return await first, dict(zip(order.send, sent, strict=True))
+        except RayError as error:
+            raise self._lost(leg.seat, order.key, error) from error
+        finally:
+            if order.key in queue:
+                queue.remove(order.key)
+
+    def prefetch(self, seat: str, maker: str, parcel: Any) -> None:
+        """Brings a parcel to the node of a replica that will need it later."""
+        near = self._members[seat].status.node == self._members[maker].status.node
+        if not (near or self._carrier.direct or self._carrier.inputs):
+            self._members[seat].actor.prefetch.remote(parcel)
+
+    async def change(self) -> None:
+        """Waits until a replica is back or gone for good.
+
+        Raises:
+            BrokenCrewError: None is left.
+        """
+        await self._changed.wait()
+        self._changed.clear()
+        if self._broken:
+            raise BrokenCrewError(f"no replica is left: {self._broken}")
+
+    def close(self) -> None:
+        """Stops waiting for replicas that are not back."""
+        for task in self._recoveries.values():
+            task.cancel()
+
+    def _lost(self, seat: str, key: str, error: RayError) -> LostError:
+        """Finds out what died, and waits for it in the background."""
+        if isinstance(error, ObjectLostError):
+            return LostError(f"memory was lost: {_line(error)}", blamed=False, memory=True)
+        if isinstance(error, RayTaskError):  # a fault of ours on the replica, which lives
+            return LostError(_line(error), blamed=True, memory=False)
+        if self._carrier.direct:
+            raise BrokenCrewError(
+                f"replica {seat} died, and --transport {self._carrier.name} does not survive that: {_line(error)}"
+            ) from error
+        if seat not in self._recoveries:
+            self._culprits[seat] = self._queues[seat][0]  # orders are carried out one after another
+            self._router.lost(seat)
+            self._say(f"replica {seat} died; what it worked on is asked again ({_line(error)})")
+            self._recoveries[seat] = asyncio.create_task(self._recover(seat))
+        blamed = self._culprits[seat] == key and self._node_alive(seat)
+        return LostError(f"replica {seat} died", blamed=blamed, memory=False)
+
+    async def _recover(self, seat: str) -> None:
+        """Waits until a replica has been started again."""
+        began, member = time.monotonic(), self._members[seat]
+        while time.monotonic() - began < LOADING_SECONDS:
+            try:
+                status = await member.actor.status.remote()
+            except ActorUnavailableError:
+                await asyncio.sleep(RETRY_SECONDS)
+            except RayActorError as error:
+                return self._gone(seat, _line(error))
+            else:
+                if status.failure:
+                    return self._gone(seat, status.failure)
+                self._members[seat] = replace(member, status=status)
+                del self._recoveries[seat]
+                self._router.back(seat)
+                self._say(f"replica {seat} is back after {time.monotonic() - began:.0f} s")
+                return self._changed.set()
+        return self._gone(seat, f"it did not come back within {LOADING_SECONDS} s")
+
+    def _gone(self, seat: str, reason: str) -> None:
+        self._say(f"replica {seat} is gone for good: {reason}")
+        del self._members[seat]
+        if not self._members:
+            self._broken = reason
+            self._changed.set()
+
+    def _node_alive(self, seat: str) -> bool:
+        """Whether a replica's node outlived it; if not, the question that it worked on is not to blame."""
+        home = self._members[seat].status.node
+        return any(node["Alive"] for node in ray.nodes() if node["NodeID"] == home)
+
+
+def _line(error: Exception) -> str:
+    """The line of Ray's words that tells the most."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[-1] if isinstance(error, RayTaskError) else lines[0])[:200] if lines else type(error).__name__
