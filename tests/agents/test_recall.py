@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.agents import TurnResult, build_team, recall_work
+from pipeline.agents.conduct import TurnResult
+from pipeline.agents.recall import recall_work
+from pipeline.agents.team import build_team
 from pipeline.agents.walk import collect
 from pipeline.config import RunConfig
 from pipeline.engine import LanguageModel
