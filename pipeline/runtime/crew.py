@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from pipeline.agents.actor import Replica, ReplicaStatus
 from pipeline.config import CARRIERS, RunConfig
 from pipeline.graphs import CollaborationPlan
+from pipeline.runtime.direct import connect, disconnect
 from pipeline.runtime.placement import Capacity, Resources, Seat, bundles, resources
 
 LOADING_SECONDS = 3600
@@ -92,8 +93,10 @@ def started_crew(
         statuses = _wait(actors, share, say)
         members = [Member(seat=s, actor=a, status=t) for s, a, t in zip(seats, actors, statuses, strict=True)]
         _check(members)
+        connect(actors, CARRIERS[config.execution.transport])
         yield Crew(members={member.seat.name: member for member in members}, resources=share)
     finally:
+        disconnect(CARRIERS[config.execution.transport])
         for actor in actors:
             ray.kill(actor)
         if group is not None:
