@@ -23,7 +23,7 @@ class BatchLayer(DynamicLayer):  # type: ignore[misc]
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Writes [B, N, T, H] keys and values at the cursor; returns all columns in use, [B, N, C, H]."""
         start, end = self.batch.cursor, self.batch.cursor + key_states.shape[2]
-        keys_BNCH, values_BNCH = self.batch.keys_LBNCH[self.layer], self.batch.values_LBNCH[self.layer]
+        keys_BNCH, values_BNCH = self.batch.layer(self.layer)
         keys_BNCH[:, :, start:end] = key_states
         values_BNCH[:, :, start:end] = value_states
         return keys_BNCH[:, :, :end], values_BNCH[:, :, :end]

@@ -3,7 +3,7 @@
 from pipeline.memory.memory import Memory
 from pipeline.memory.packing import KVBatch, Move, open_batch
 from pipeline.memory.rope import Rotary, immovable, layer_kinds
-from pipeline.memory.segment import KVShape, Part, Segment
+from pipeline.memory.segment import KVShape, Part, Segment, Stage
 
 __all__ = [
     "KVBatch",
@@ -13,6 +13,7 @@ __all__ = [
     "Part",
     "Rotary",
     "Segment",
+    "Stage",
     "immovable",
     "layer_kinds",
     "open_batch",
