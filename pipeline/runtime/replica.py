@@ -72,5 +72,5 @@ class ReplicaWorker:
         import torch
 
         if self._lm.device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self._lm.device))
+            return sum(int(torch.cuda.max_memory_allocated(device)) for device in self._lm.devices)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
