@@ -94,6 +94,9 @@ def linked_nodes(*, rate: str, delay_ms: float) -> Iterator[tuple[Node, Node]]:
         Node(namespace=f"{base.name}{letter}", device=f"link-{letter}", address=address, home=base / letter)
         for letter, address in zip("ab", ADDRESSES, strict=True)
     )
+    for tool in ("ip", "tc"):
+        if not shutil.which(tool):
+            raise NotAllowedError(f"there is no `{tool}` here (on Debian: apt-get install iproute2)")
     try:
         for node in nodes:
             node.home.mkdir(parents=True)
@@ -111,7 +114,7 @@ def remove_leftovers() -> list[str]:
     """Removes what runs that were killed left behind; returns their names.
 
     Raises:
-        NotAllowedError: There is no `ip` here.
+        NotAllowedError: Namespaces can't even be listed.
     """
     names = [entry["name"] for entry in json.loads(_set_up(["ip", "-json", "netns", "list"]) or "[]")]
     names += [path.name for path in Path("/tmp").glob(f"{PREFIX}*")]

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster.lab.namespaces import PREFIX, gbit_of
+from cluster.lab.namespaces import PREFIX, NotAllowedError, gbit_of, linked_nodes
 from cluster.lab.trials import TRIALS, Trial, TrialResult, differing, flags
 from pipeline.config import settings
 from tiny import save_tiny_model
@@ -21,17 +21,6 @@ ROOT = Path(__file__).parents[2]
 KNOWN = {setting.name for setting in settings()}
 BIG_MEMORY = {"num_hidden_layers": 8, "num_key_value_heads": 4, "head_dim": 64}
 """Keys and values of 16 KiB a position: a handover stands out from what Ray itself has to say."""
-
-
-def why_not() -> str:
-    """Why no namespaces can be made here; empty where they can."""
-    name = f"{PREFIX}-probe-{os.getpid()}"
-    try:
-        made = subprocess.run(["ip", "netns", "add", name], capture_output=True, text=True)
-    except FileNotFoundError:
-        return "no `ip` here"
-    subprocess.run(["ip", "netns", "delete", name], capture_output=True)
-    return made.stderr.strip()
 
 
 def command(*options: str) -> list[str]:
@@ -118,11 +107,19 @@ def test_answers_are_compared_with_the_first_finished_run_of_the_same_graph():
 
 # --- with one
 
-needs_namespaces = pytest.mark.skipif(bool(why_not()), reason=f"no network namespaces: {why_not()}")
+
+@pytest.fixture(scope="module")
+def _namespaces():
+    """Skips where two linked namespaces can't be made."""
+    try:
+        with linked_nodes(rate="1gbit", delay_ms=0):
+            pass
+    except NotAllowedError as error:
+        pytest.skip(f"no linked network namespaces here: {error}")
 
 
 @pytest.fixture(scope="module")
-def big_memory_model(tmp_path_factory) -> Path:
+def big_memory_model(_namespaces, tmp_path_factory) -> Path:
     return save_tiny_model(tmp_path_factory.mktemp("netlab") / "tiny", **BIG_MEMORY)
 
 
@@ -147,7 +144,6 @@ def lab(big_memory_model, tmp_path_factory):
 
 @pytest.mark.ray
 @pytest.mark.slow
-@needs_namespaces
 def test_the_link_is_as_fast_as_asked_and_nothing_is_left_behind(lab):
     _, told, left = lab
     for direction in ("gbit_out", "gbit_in"):
@@ -158,7 +154,6 @@ def test_the_link_is_as_fast_as_asked_and_nothing_is_left_behind(lab):
 
 @pytest.mark.ray
 @pytest.mark.slow
-@needs_namespaces
 def test_every_trial_that_can_run_gives_the_answers_of_its_reference(lab):
     code, told, _ = lab
     runs = {run["name"]: run for run in told["runs"]}
@@ -178,7 +173,6 @@ def test_every_trial_that_can_run_gives_the_answers_of_its_reference(lab):
 
 @pytest.mark.ray
 @pytest.mark.slow
-@needs_namespaces
 def test_memory_crosses_the_link_where_roles_are_spread_and_only_as_memory(lab):
     _, told, _ = lab
     able = {trial.name for trial in TRIALS if not unknown_settings(trial)}
@@ -195,7 +189,6 @@ def test_memory_crosses_the_link_where_roles_are_spread_and_only_as_memory(lab):
 
 @pytest.mark.ray
 @pytest.mark.slow
-@needs_namespaces
 def test_a_stopped_lab_cleans_up_and_a_killed_one_is_cleaned_up_by_the_next(big_memory_model, tmp_path):
     def begun() -> subprocess.Popen:
         log = (tmp_path / "stderr").open("w")
