@@ -1,8 +1,9 @@
 """Runs evaluations on two Ray nodes with a network link of known speed between them, all on this machine.
 
-Two network namespaces, joined by a link that `tc` holds at --rate, get a raylet of one CPU each. After the link itself
-has been measured, LatentMAS is run in turn with each graph: colocated for reference, then with the roles spread over
-both nodes and their memory sent through the object store or built again from ids and vectors. Answers must be the same.
+Two network namespaces, joined by a link that `tc` holds at --rate, get a raylet with room for one replica each. After
+the link itself has been measured, LatentMAS is run in turn with each graph: colocated for reference, then with the
+roles spread over both nodes and their memory sent through the object store or built again from ids and vectors.
+Answers must be the same.
 
 Needs root, or what `ip netns add` and `tc` ask for. A table goes to stderr, one JSON object to stdout as its last line.
 Exit codes: 0 all ran and agreed, 1 something failed or answers differ, 2 bad input or not allowed here, 130 stopped.

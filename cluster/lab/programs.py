@@ -101,7 +101,7 @@ def measured_link(here: Node, there: Node, *, gbit: float) -> LinkSpeed:
 
 @contextmanager
 def running_ray(head: Node, worker: Node) -> Iterator[str]:
-    """A Ray head on the first node and a raylet on the second, a CPU each; yields the cluster's address.
+    """A Ray head on the first node and a raylet on the second, room for one replica each; yields the cluster's address.
 
     Raises:
         LabError: One of them does not come up.
@@ -125,7 +125,9 @@ def last_line(log: Path) -> str:
 @contextmanager
 def _raylet(node: Node, words: list[str]) -> Iterator[tuple[subprocess.Popen[str], Path]]:
     log = node.home / "ray.log"
-    command = [str(RAY), "start", "--block", "--num-cpus=1", f"--node-ip-address={node.address}"]
+    # Of CPUs a replica takes a fraction, so that both would be packed onto one node. A node of one GPU, which Ray need
+    # not find, holds one replica; where torch finds none the replica computes on the CPU.
+    command = [str(RAY), "start", "--block", "--num-cpus=1", "--num-gpus=1", f"--node-ip-address={node.address}"]
     command += [f"--temp-dir={node.home / 'ray'}", f"--object-store-memory={STORE_BYTES}", *words]
     # Ray tells its story on stdout, which nobody reads: into the log, or the pipe would fill.
     with started(node, ["sh", "-c", 'exec "$@" >&2', "sh", *command], log=log) as process:
