@@ -106,7 +106,8 @@ def started_crew(
 def _together(count: int, share: Resources) -> tuple[PlacementGroup, list[dict[str, Any]]]:
     """A placement group for the replicas of a spread run, and each one's place in it."""
     parts, indices = bundles(count, share)
-    group = placement_group(parts, strategy="PACK")
+    # GPUs near each other, as memory travels between them; CPUs on all nodes, as replicas on one node share its cores.
+    group = placement_group(parts, strategy="PACK" if share.gpus else "SPREAD")
     return group, [
         {"scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)}
         for index in indices
