@@ -101,8 +101,8 @@ class Run:
         members = crew.members.items()
         posts = {name: Post(roles=frozenset(m.seat.roles), model=m.seat.model) for name, m in members}
         self._router = Router(posts, self._models, budget=self._sizes.budget)
-        cpus = crew.resources.cpus / 2
-        self._scoring = Scoring(cpus=cpus, attempt=attempt, say=self._tell, hand_on=self._hand_on)
+        half = int(cluster_capacity().cpus / 2)  # of the CPUs; the other one is the replicas'
+        self._scoring = Scoring(at_once=max(half, 1), attempt=attempt, say=self._tell, hand_on=self._hand_on)
 
     @contextmanager
     def started(self, batches: Iterator[tuple[Assignment, ...]]) -> Iterator[Iterator[StreamedBatch]]:
