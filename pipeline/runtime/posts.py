@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,10 +13,12 @@ from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError
 
 from pipeline.config import Carrier
 from pipeline.records import LegOrder, LegReport
-from pipeline.runtime.crew import LOADING_SECONDS, Crew, Say
+from pipeline.runtime.crew import LOADING_SECONDS, Crew, Member, Say
 from pipeline.runtime.legs import Leg
 from pipeline.runtime.router import Router
 
+Locate = Callable[[Mapping[str, Member]], None]
+"""Told of all replicas when one of them is elsewhere."""
 RETRY_SECONDS = 0.5
 """Between two questions to a replica whether it is back."""
 
@@ -43,7 +45,8 @@ class BrokenCrewError(Exception):
 class Posts:
     """All replicas of a run."""
 
-    def __init__(self, crew: Crew, router: Router, carrier: Carrier, say: Say) -> None:
+    def __init__(self, crew: Crew, router: Router, carrier: Carrier, say: Say, locate: Locate) -> None:
+        self._locate = locate
         self._members, self._router, self._carrier, self._say = dict(crew.members), router, carrier, say
         self._queues: dict[str, list[str]] = {name: [] for name in crew.members}
         self._recoveries: dict[str, asyncio.Task[None]] = {}
@@ -54,6 +57,11 @@ class Posts:
         """Fingerprints of the run's models."""
         self.load_seconds = {name: member.status.load_seconds for name, member in crew.members.items()}
         """How long each replica took to load."""
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """The replicas that are not gone for good, by name."""
+        return self._members
 
     async def take(self, leg: Leg, order: LegOrder, parcels: Sequence[Any]) -> tuple[LegReport, dict[str, Any]]:
         """Has a leg played.
@@ -141,6 +149,7 @@ class Posts:
                 self._members[seat] = replace(member, status=status)
                 del self._recoveries[seat]
                 self._router.back(seat)
+                self._locate(self.members)
                 self._say(f"replica {seat} is back after {time.monotonic() - began:.0f} s")
                 return self._changed.set()
         return self._gone(seat, f"it did not come back within {LOADING_SECONDS} s")
