@@ -87,8 +87,9 @@ class Driver:
 
     def _has_room(self, batch: Batch) -> bool:
         """Whether a batch may start now."""
-        first = next((role for role in self._itinerary.roles if role not in batch.turns), self._itinerary.roles[-1])
-        return self._router.has_room(first, self._sizes.estimate(batch.living()))
+        left = [role for role in self._itinerary.roles if role not in batch.turns] or self._itinerary.roles[-1:]
+        able = all(self._router.can_play(role) for role in left)
+        return able and self._router.has_room(left[0], self._sizes.estimate(batch.living()))
 
     async def _answer(self, batch: Batch) -> None:
         """Brings one batch to its end: answers, or another try."""
@@ -106,7 +107,7 @@ class Driver:
                 batch.forget()
             if lost.blamed:
                 batch.crashes += 1
-                again, finished = after_crash(batch, self._allowed)
+                again, finished = after_crash(batch, self._allowed, lost.reason)
         finally:
             self._router.end(batch.key)
         self._waiting.extendleft(reversed(again))
