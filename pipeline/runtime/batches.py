@@ -106,7 +106,8 @@ def after_crash(batch: Batch, allowed: int, reason: str) -> tuple[list[Batch], l
     """What becomes of a batch during which a replica died.
 
     The first time it is asked again as it is; the second time question by question, so that one that kills its replica
-    takes no others with it; and a question during which replicas died as often as allowed is given up.
+    takes no others with it; and a question during which replicas died as often as allowed is given up, the last time
+    while it was asked alone.
 
     Args:
         batch: The batch, with its crashes counted.
@@ -122,7 +123,7 @@ def after_crash(batch: Batch, allowed: int, reason: str) -> tuple[list[Batch], l
         told = f"given up after {batch.crashes} crashes of replicas that worked on it, the last: {reason}"
         batch.failed |= {one.question.id: told for one in batch.living()}
         return [], [batch]
-    if batch.crashes < min(2, allowed):
+    if batch.crashes < min(2, allowed - 1):
         return [batch], []
     singles, failed = batch.split(len(batch.living()))
     for single in singles:

@@ -87,9 +87,8 @@ class Driver:
 
     def _has_room(self, batch: Batch) -> bool:
         """Whether a batch may start now."""
-        left = [role for role in self._itinerary.roles if role not in batch.turns] or self._itinerary.roles[-1:]
-        able = all(self._router.can_play(role) for role in left)
-        return able and self._router.has_room(left[0], self._sizes.estimate(batch.living()))
+        first = next((role for role in self._itinerary.roles if role not in batch.turns), self._itinerary.roles[-1])
+        return self._router.has_room(first, self._sizes.estimate(batch.living()))
 
     async def _answer(self, batch: Batch) -> None:
         """Brings one batch to its end: answers, or another try."""

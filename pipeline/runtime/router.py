@@ -79,10 +79,6 @@ class Router:
             return not self._trips or (within and len(self._trips) < self._depth * living)
         return False
 
-    def can_play(self, role: str) -> bool:
-        """Whether anybody alive can take a role's turns."""
-        return bool(self._candidates(role))
-
     def start(self, batch: str, nbytes: int) -> None:
         """Enters a batch."""
         self._trips[batch] = Trip(nbytes=nbytes)
