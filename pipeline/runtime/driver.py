@@ -106,7 +106,7 @@ class Driver:
                 batch.forget()
             if lost.blamed:
                 batch.crashes += 1
-                again, finished = after_crash(batch, self._allowed)
+                again, finished = after_crash(batch, self._allowed, lost.reason)
         finally:
             self._router.end(batch.key)
         self._waiting.extendleft(reversed(again))
