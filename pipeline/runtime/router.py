@@ -1,7 +1,7 @@
 """The router: which replica takes each turn of a batch, and whether another batch may start. Pure policy: no Ray.
 
-A turn goes to the replica that already holds memory of its batch, if that one plays the role, else to the one where it
-is expected to be done first. Two things hold a new batch back: every replica that could begin it has one in work and
+A turn goes to the replica that already holds memory of its batch, if that one plays the role, else to an idle one, else
+to the one where it is expected to be done first. Two things hold a new batch back: every replica that could begin it has one in work and
 one waiting, or the memory under way would fill the object store beyond its budget.
 """
 
@@ -153,7 +153,8 @@ class Router:
         near = [name for name in candidates if name in held]
         paces = [post.pace for post in self.posts.values() if post.pace is not None]
         usual = sum(paces) / len(paces) if paces else 1.0
-        return min(near or candidates, key=lambda name: self._wait(name, usual), default=None)
+        # Whoever is idle comes first, however slow: a queue elsewhere gets shorter by that too.
+        return min(near or candidates, key=lambda n: (self.posts[n].load > 0, self._wait(n, usual)), default=None)
 
     def _wait(self, name: str, usual: float) -> float:
         """Seconds until a turn that is given to a replica now would be done."""
