@@ -1,8 +1,9 @@
 """The router: which replica takes each turn of a batch, and whether another batch may start. Pure policy: no Ray.
 
-A turn goes to the replica that already holds memory of its batch, if that one plays the role, else to the one where it
-is expected to be done first. Two things hold a new batch back: every replica that could begin it has one in work and
-one waiting, or the memory under way would fill the object store beyond its budget.
+A turn goes to the replica that already holds memory of its batch, if that one plays the role, else to an idle one, else
+to the one where it is expected to be done first. Three things hold a new batch back: every replica that could begin it
+has one in work and one waiting, the memory under way would fill the object store beyond its budget, or nobody who is
+alive could take one of its turns.
 """
 
 from __future__ import annotations
@@ -68,12 +69,14 @@ class Router:
         """Bytes that the batches under way have a claim to."""
         return sum(trip.nbytes for trip in self._trips.values())
 
-    def has_room(self, first: str, nbytes: int) -> bool:
-        """Whether a batch that begins with the role `first` and takes `nbytes` of the store may start now.
+    def has_room(self, roles: Sequence[str], nbytes: int) -> bool:
+        """Whether a batch that has yet to take the turns of `roles` and takes `nbytes` of the store may start now.
 
         One batch may always be under way, however large it is.
         """
-        if any(self.posts[name].load < self._depth for name in self._candidates(first)):
+        first, *later = roles
+        can_begin = any(self.posts[name].load < self._depth for name in self._candidates(first))
+        if can_begin and all(map(self._candidates, later)):
             within = self.bytes_under_way + nbytes <= self.budget
             living = sum(post.alive for post in self.posts.values())
             return not self._trips or (within and len(self._trips) < self._depth * living)
@@ -153,7 +156,8 @@ class Router:
         near = [name for name in candidates if name in held]
         paces = [post.pace for post in self.posts.values() if post.pace is not None]
         usual = sum(paces) / len(paces) if paces else 1.0
-        return min(near or candidates, key=lambda name: self._wait(name, usual), default=None)
+        # Whoever is idle comes first, however slow: a queue elsewhere gets shorter by that too.
+        return min(near or candidates, key=lambda n: (self.posts[n].load > 0, self._wait(n, usual)), default=None)
 
     def _wait(self, name: str, usual: float) -> float:
         """Seconds until a turn that is given to a replica now would be done."""
