@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -41,6 +42,10 @@ class StreamedBatch:
     """Finished rows."""
     notices: tuple[str, ...] = ()
     """What users should know: of the models, and of what was lost and asked again."""
+    driver_seconds: float = 0.0
+    """CPU time that the driver's thread has used so far."""
+    bytes_under_way: int = 0
+    """What the batches under way have a claim to in the object store."""
 
 
 def stream_predictions(
@@ -159,7 +164,8 @@ class Run:
         await self._scoring.finish(assignments, answers)
 
     def _hand_on(self, rows: list[Prediction]) -> None:
-        self._outbox.put(StreamedBatch(predictions=rows))
+        used, claimed = time.thread_time(), self._router.bytes_under_way
+        self._outbox.put(StreamedBatch(predictions=rows, driver_seconds=used, bytes_under_way=claimed))
 
     def _tell(self, notice: str) -> None:
         self._outbox.put(StreamedBatch(predictions=[], notices=(notice,)))
