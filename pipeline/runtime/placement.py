@@ -98,6 +98,15 @@ def seats(
     return tuple(_named(split, models)), counts is None
 
 
+def check_seats(roles: Sequence[str], execution: ExecutionConfig, model: ModelConfig) -> None:
+    """Refuses settings that fit the roles on no cluster, before one is asked.
+
+    Raises:
+        ValueError: The numbers or the checkpoints don't fit the roles.
+    """
+    seats(roles, execution, model, Capacity(gpus=0, cpus=1))
+
+
 def count_of(counts: object, execution: ExecutionConfig, capacity: Capacity, roles: int) -> int:
     """How many replicas there are to be, where no number is given for each role.
 
