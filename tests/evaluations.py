@@ -6,7 +6,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import mlflow
 import psutil
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROOT = Path(__file__).parents[1]
@@ -40,6 +41,13 @@ def texts(run_dir: Path | str) -> dict[str, str]:
     found = {row["question_id"]: row["output_text"] for row in table}
     assert len(found) == len(table)
     return found
+
+
+def own_questions(folder: Path, asked: Sequence[str]) -> list[str]:
+    """The settings that have some questions of one's own asked."""
+    table = pa.Table.from_pylist([{"question": question, "answer": "#### 1"} for question in asked])
+    pq.write_table(table, folder / "gsm8k.parquet")
+    return ["--task", "gsm8k", "--data-dir", str(folder)]
 
 
 def notice(uri: str, run_id: str) -> str:

@@ -42,6 +42,7 @@ class Driver:
         self._allowed, self._sizes = config.execution.max_crashes, sizes
         self._waiting: deque[Batch] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._finishing: set[asyncio.Task[None]] = set()  # those of them that have their answers
         self._learned = asyncio.Event()
         self.legs = 0
         """Legs that were carried out."""
@@ -70,8 +71,12 @@ class Driver:
                 for task in done - {learned}:
                     task.result()
                 self._tasks -= done
+                self._finishing -= done
                 if change.done():
                     change = asyncio.create_task(self._posts.change())
+        except ValueError:
+            await asyncio.gather(*self._finishing)  # what has been answered is graded and kept
+            raise
         finally:
             for task in (change, *self._tasks):
                 task.cancel()
@@ -115,7 +120,7 @@ class Driver:
         self._waiting.extendleft(reversed(again))
         for done in finished:
             answers = done.answers(self._itinerary.roles, self._posts.load_seconds)
-            self._spawn(self._finish(done.assignments, answers))
+            self._finishing.add(self._spawn(self._finish(done.assignments, answers)))
 
     async def _walk(self, batch: Batch) -> None:
         """Lets the roles that have not taken their turn yet take it; each leg starts when what it reads is there."""
@@ -185,5 +190,7 @@ class Driver:
         for role in batch.parcels.keys() - wanted:
             del batch.parcels[role]
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        self._tasks.add(asyncio.create_task(work))
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        return task
