@@ -57,7 +57,8 @@ def resources(count: int, execution: ExecutionConfig, capacity: Capacity) -> Res
         gpus = 1.0 if capacity.gpus else 0.0
         have, what = (capacity.gpus, "GPUs") if capacity.gpus else (cpus, "CPUs")
         require(count <= have, "replicas", count, f"at most {have:g}, the number of {what} in the cluster")
-    share = min(1.0, cpus / (2 * count))
+    # Whole hundredths: Ray rounds to ten thousandths, and rounded thirds would add up to more than their bundle has.
+    share = max(1, math.floor(100 * min(1.0, cpus / (2 * count)))) / 100
     return Resources(gpus=gpus, cpus=0.01 if gpus and share < 0.1 else share, threads=max(1, int(cpus // count)))
 
 
