@@ -102,8 +102,7 @@ def seats(
 def count_of(counts: object, execution: ExecutionConfig, capacity: Capacity, roles: int) -> int:
     """How many replicas there are to be, where no number is given for each role.
 
-    Auto is all GPUs; where there are none, or none are to be used, it is one a node, or spread one a role, as far as the
-    CPUs go.
+    Auto is all GPUs; where none are there or to be used it is one a node, or spread one a role, as far as the CPUs go.
     """
     if isinstance(counts, int):
         return counts
