@@ -11,6 +11,12 @@ from pipeline.config import ExecutionConfig, ModelConfig, replica_counts
 from pipeline.validation import require
 
 
+GRADING_CPUS = 0.5
+"""What a grading task counts as. Replicas leave half of the CPUs free, so as many run at once as there are CPUs."""
+SMALLEST_SHARE = 1e-4
+"""Ray's resolution; a share that it rounded up would leave less than half."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
     """What a cluster has."""
@@ -57,7 +63,7 @@ def resources(count: int, execution: ExecutionConfig, capacity: Capacity) -> Res
         gpus = 1.0 if capacity.gpus else 0.0
         have, what = (capacity.gpus, "GPUs") if capacity.gpus else (cpus, "CPUs")
         require(count <= have, "replicas", count, f"at most {have:g}, the number of {what} in the cluster")
-    share = min(1.0, cpus / (2 * count))
+    share = min(1.0, math.floor(cpus / (2 * count) / SMALLEST_SHARE) * SMALLEST_SHARE)
     return Resources(gpus=gpus, cpus=0.01 if gpus and share < 0.1 else share, threads=max(1, int(cpus // count)))
 
 

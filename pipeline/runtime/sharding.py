@@ -28,7 +28,7 @@ from pipeline.runtime.crew import Crew, Say, cluster_capacity, started_crew
 from pipeline.runtime.driver import Driver
 from pipeline.runtime.grading import Scoring
 from pipeline.runtime.legs import Itinerary
-from pipeline.runtime.placement import seats, split_roles
+from pipeline.runtime.placement import GRADING_CPUS, seats, split_roles
 from pipeline.runtime.posts import Posts
 from pipeline.runtime.router import Post, Router
 from pipeline.runtime.sizes import Sizes
@@ -106,8 +106,7 @@ class Run:
         members = crew.members.items()
         posts = {name: Post(roles=frozenset(m.seat.roles), model=m.seat.model) for name, m in members}
         self._router = Router(posts, self._models, budget=self._sizes.budget)
-        cpus = crew.resources.cpus / 2
-        self._scoring = Scoring(cpus=cpus, attempt=attempt, say=self._tell, hand_on=self._hand_on)
+        self._scoring = Scoring(cpus=GRADING_CPUS, attempt=attempt, say=self._tell, hand_on=self._hand_on)
 
     @contextmanager
     def started(self, batches: Iterator[tuple[Assignment, ...]]) -> Iterator[Iterator[StreamedBatch]]:
