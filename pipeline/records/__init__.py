@@ -10,6 +10,7 @@ from pipeline.records.base import Record
 from pipeline.records.legs import LegOrder, LegReport, RoleTurns
 from pipeline.records.predictions import Prediction
 from pipeline.records.questions import Assignment, Kind, Question
+from pipeline.records.replicas import Whereabouts
 from pipeline.records.turns import Answer, Finish, Score, Thought, Transfer, Turn, Usage
 
 __all__ = [
@@ -28,4 +29,5 @@ __all__ = [
     "Transfer",
     "Turn",
     "Usage",
+    "Whereabouts",
 ]

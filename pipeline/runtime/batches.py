@@ -102,15 +102,17 @@ class Batch:
         return Answer(question_id=question_id, turns=turns, replica=turns[-1].replica, **told)
 
 
-def after_crash(batch: Batch, allowed: int) -> tuple[list[Batch], list[Batch]]:
+def after_crash(batch: Batch, allowed: int, reason: str) -> tuple[list[Batch], list[Batch]]:
     """What becomes of a batch during which a replica died.
 
     The first time it is asked again as it is; the second time question by question, so that one that kills its replica
-    takes no others with it; and a question during which replicas died as often as allowed is given up.
+    takes no others with it; and a question during which replicas died as often as allowed is given up, the last time
+    while it was asked alone.
 
     Args:
         batch: The batch, with its crashes counted.
         allowed: How many crashes a question may have had.
+        reason: What the last one was.
 
     Returns:
         Batches to ask again, and those given up.
@@ -118,10 +120,10 @@ def after_crash(batch: Batch, allowed: int) -> tuple[list[Batch], list[Batch]]:
     if len(batch.living()) <= 1:
         if batch.crashes < allowed:
             return [batch], []
-        reason = f"its replica died {batch.crashes} times while working on it"
-        batch.failed |= {one.question.id: reason for one in batch.living()}
+        told = f"given up after {batch.crashes} crashes of replicas that worked on it, the last: {reason}"
+        batch.failed |= {one.question.id: told for one in batch.living()}
         return [], [batch]
-    if batch.crashes < min(2, allowed):
+    if batch.crashes < min(2, allowed - 1):
         return [batch], []
     singles, failed = batch.split(len(batch.living()))
     for single in singles:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ray.exceptions import RayError
@@ -89,6 +89,9 @@ def _ask(request: RunRequest, done: Sequence[Prediction], run: TrackedRun, attem
             for notice in dict.fromkeys(batch.notices):
                 report.say(f"note: {notice}")
                 run.log_notice(notice)
+            if batch.replicas:
+                replicas = [asdict(replica) for replica in batch.replicas]
+                request.folder.write_json("run.json", {"run_id": run.run_id, "replicas": replicas})
             if not batch.predictions:
                 continue
             request.folder.append(batch.predictions)

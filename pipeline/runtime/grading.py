@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -33,18 +34,20 @@ class Scoring:
     """Grades answers on the cluster's CPUs, and hands on the rows."""
 
     def __init__(
-        self, *, cpus: float, attempt: int, say: Callable[[str], None], hand_on: Callable[[list[Prediction]], None]
+        self, *, at_once: int, attempt: int, say: Callable[[str], None], hand_on: Callable[[list[Prediction]], None]
     ) -> None:
         """Nothing is started before there are answers.
 
         Args:
-            cpus: CPUs of one grading task.
+            at_once: Grading tasks under way at most.
             attempt: Recorded with every row.
             say: Told of tasks that are tried again.
             hand_on: Gets finished rows.
         """
-        # Lost tasks are tried again here and not by Ray, which would not tell.
-        self._task: Any = ray.remote(num_cpus=cpus, max_retries=0, scheduling_strategy="SPREAD")(score_batch)
+        # Lost tasks are tried again here and not by Ray, which would not tell. They claim no CPU in Ray's books: where
+        # nodes have died, replicas may have moved into the last ones, and rows would wait for ever.
+        self._task: Any = ray.remote(num_cpus=0, max_retries=0, scheduling_strategy="SPREAD")(score_batch)
+        self._slots = asyncio.Semaphore(at_once)
         self._attempt, self._say, self._hand_on = attempt, say, hand_on
 
     async def finish(self, assignments: Sequence[Assignment], answers: Sequence[Answer]) -> None:
@@ -52,7 +55,8 @@ class Scoring:
         told = list(answers)
         for left in reversed(range(TRIES)):
             try:
-                rows = await self._task.remote(list(assignments), told, self._attempt)
+                async with self._slots:
+                    rows = await self._task.remote(list(assignments), told, self._attempt)
                 return self._hand_on(rows)
             except RayError as error:
                 reason = f"grading failed: {str(error).strip().splitlines()[0][:200]}"

@@ -11,12 +11,6 @@ from pipeline.config import ExecutionConfig, ModelConfig, replica_counts
 from pipeline.validation import require
 
 
-GRADING_CPUS = 0.5
-"""What a grading task counts as. Replicas leave half of the CPUs free, so as many run at once as there are CPUs."""
-SMALLEST_SHARE = 1e-4
-"""Ray's resolution; a share that it rounded up would leave less than half."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Capacity:
     """What a cluster has."""
@@ -63,7 +57,7 @@ def resources(count: int, execution: ExecutionConfig, capacity: Capacity) -> Res
         gpus = 1.0 if capacity.gpus else 0.0
         have, what = (capacity.gpus, "GPUs") if capacity.gpus else (cpus, "CPUs")
         require(count <= have, "replicas", count, f"at most {have:g}, the number of {what} in the cluster")
-    share = min(1.0, math.floor(cpus / (2 * count) / SMALLEST_SHARE) * SMALLEST_SHARE)
+    share = min(1.0, cpus / (2 * count))
     return Resources(gpus=gpus, cpus=0.01 if gpus and share < 0.1 else share, threads=max(1, int(cpus // count)))
 
 
@@ -102,6 +96,15 @@ def seats(
     every = count_of(counts, execution, capacity, len(roles))
     split = split_roles(roles, every, dict.fromkeys(roles, 1.0), models)
     return tuple(_named(split, models)), counts is None
+
+
+def check_seats(roles: Sequence[str], execution: ExecutionConfig, model: ModelConfig) -> None:
+    """Refuses settings that fit the roles on no cluster, before one is asked.
+
+    Raises:
+        ValueError: The numbers or the checkpoints don't fit the roles.
+    """
+    seats(roles, execution, model, Capacity(gpus=0, cpus=1))
 
 
 def count_of(counts: object, execution: ExecutionConfig, capacity: Capacity, roles: int) -> int:

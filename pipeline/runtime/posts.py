@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +13,16 @@ from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError
 
 from pipeline.config import Carrier
 from pipeline.records import LegOrder, LegReport
-from pipeline.runtime.crew import LOADING_SECONDS, Crew, Say
+from pipeline.runtime.crew import LOADING_SECONDS, Crew, Member, Say
 from pipeline.runtime.legs import Leg
 from pipeline.runtime.router import Router
 
+Locate = Callable[[Mapping[str, Member]], None]
+"""Told of all replicas when one of them is elsewhere."""
 RETRY_SECONDS = 0.5
 """Between two questions to a replica whether it is back."""
+NODE_SECONDS = 30
+"""How long Ray may take to notice that a node is dead; its health checks give up after some 20 s."""
 
 
 class LostError(Exception):
@@ -29,31 +33,37 @@ class LostError(Exception):
 
         Args:
             reason: In one line.
-            blamed: Whether the replica died while it worked on this very leg.
+            blamed: Whether it may have died of this very leg.
             memory: Whether memory of earlier turns was lost with it.
         """
         super().__init__(reason)
-        self.blamed, self.memory = blamed, memory
+        self.reason, self.blamed, self.memory = reason, blamed, memory
 
 
 class BrokenCrewError(Exception):
-    """No replica is left that could go on."""
+    """Too few replicas are left to go on."""
 
 
 class Posts:
     """All replicas of a run."""
 
-    def __init__(self, crew: Crew, router: Router, carrier: Carrier, say: Say) -> None:
+    def __init__(self, crew: Crew, router: Router, carrier: Carrier, say: Say, locate: Locate) -> None:
+        self._locate = locate
         self._members, self._router, self._carrier, self._say = dict(crew.members), router, carrier, say
         self._queues: dict[str, list[str]] = {name: [] for name in crew.members}
         self._recoveries: dict[str, asyncio.Task[None]] = {}
         self._culprits: dict[str, str] = {}  # what each replica that is not back yet was working on when it died
+        self._missing: dict[str, str] = {}  # replicas that don't come back, with the reason
         self._changed = asyncio.Event()
-        self._broken = ""
         self.accepts = tuple({member.status.fingerprint for member in crew.members.values()})
         """Fingerprints of the run's models."""
         self.load_seconds = {name: member.status.load_seconds for name, member in crew.members.items()}
         """How long each replica took to load."""
+
+    @property
+    def members(self) -> Mapping[str, Member]:
+        """The replicas that are not gone for good, by name."""
+        return {name: member for name, member in self._members.items() if name not in self._missing}
 
     async def take(self, leg: Leg, order: LegOrder, parcels: Sequence[Any]) -> tuple[LegReport, dict[str, Any]]:
         """Has a leg played.
@@ -80,10 +90,12 @@ class Posts:
             first, *sent = refs if isinstance(refs := call.remote(order, list(parcels)), list) else [refs]
             return await first, dict(zip(order.send, sent, strict=True))
         except RayError as error:
-            raise self._lost(leg.seat, order.key, error) from error
+            cause, lost = error, self._lost(leg.seat, order.key, error)
         finally:
-            if order.key in queue:
-                queue.remove(order.key)
+            queue.remove(order.key)
+        if lost.blamed and leg.seat in self._recoveries:
+            lost.blamed = await self._died_of_work(leg.seat)
+        raise lost from cause
 
     def prefetch(self, seat: str, maker: str, parcel: Any) -> None:
         """Brings a parcel to the node of a replica that will need it later."""
@@ -95,12 +107,14 @@ class Posts:
         """Waits until a replica is back or gone for good.
 
         Raises:
-            BrokenCrewError: None is left.
+            BrokenCrewError: No replica is left of a model that some role needs.
         """
         await self._changed.wait()
         self._changed.clear()
-        if self._broken:
-            raise BrokenCrewError(f"no replica is left: {self._broken}")
+        models = {name: member.seat.model for name, member in self._members.items()}
+        for model in set(models.values()) - {models[name] for name in self.members}:
+            reason = next(why for name, why in self._missing.items() if models[name] == model)
+            raise BrokenCrewError(f"no replica of {model} is left: {reason}")
 
     def close(self) -> None:
         """Stops waiting for replicas that are not back."""
@@ -122,8 +136,17 @@ class Posts:
             self._router.lost(seat)
             self._say(f"replica {seat} died; what it worked on is asked again ({_line(error)})")
             self._recoveries[seat] = asyncio.create_task(self._recover(seat))
-        blamed = self._culprits[seat] == key and self._node_alive(seat)
-        return LostError(f"replica {seat} died", blamed=blamed, memory=False)
+        return LostError(f"replica {seat} died", blamed=self._culprits[seat] == key, memory=False)
+
+    async def _died_of_work(self, seat: str) -> bool:
+        """Whether a replica may have died of what it worked on: not with its node, and not if it lives after all."""
+        before, recovery = self._members[seat].status, self._recoveries[seat]
+        end = time.monotonic() + NODE_SECONDS
+        while _node_alive(before.node) and time.monotonic() < end:
+            await asyncio.wait({recovery}, timeout=RETRY_SECONDS)
+            if recovery.done():
+                return _node_alive(before.node) and self._members[seat].status.pid != before.pid
+        return _node_alive(before.node)
 
     async def _recover(self, seat: str) -> None:
         """Waits until a replica has been started again."""
@@ -141,21 +164,20 @@ class Posts:
                 self._members[seat] = replace(member, status=status)
                 del self._recoveries[seat]
                 self._router.back(seat)
+                self._locate(self.members)
                 self._say(f"replica {seat} is back after {time.monotonic() - began:.0f} s")
                 return self._changed.set()
         return self._gone(seat, f"it did not come back within {LOADING_SECONDS} s")
 
     def _gone(self, seat: str, reason: str) -> None:
         self._say(f"replica {seat} is gone for good: {reason}")
-        del self._members[seat]
-        if not self._members:
-            self._broken = reason
-            self._changed.set()
+        self._missing[seat] = reason
+        self._locate(self.members)
+        self._changed.set()
 
-    def _node_alive(self, seat: str) -> bool:
-        """Whether a replica's node outlived it; if not, the question that it worked on is not to blame."""
-        home = self._members[seat].status.node
-        return any(node["Alive"] for node in ray.nodes() if node["NodeID"] == home)
+
+def _node_alive(node_id: str) -> bool:
+    return any(node["Alive"] for node in ray.nodes() if node["NodeID"] == node_id)
 
 
 def _line(error: Exception) -> str:

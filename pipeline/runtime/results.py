@@ -2,7 +2,7 @@
 
 config.yaml          the settings; `--config` reads it again
 graph.yaml           the role graph, as it was when the run began
-run.json             the run's id in the tracker
+run.json             the run's id in the tracker, and where its replicas are: name, roles, node, process
 parts/*.parquet      rows as they finish, one file a batch (only while the run goes on)
 predictions.parquet  all rows, in the order of the questions; the columns are the fields of `records.Prediction`
 metrics.json         what the run reports (`reports.summary.RunMetrics`)
@@ -163,10 +163,7 @@ class RunFolder:
         """
         rows = sorted((row for row in self.read() if row.question_id in order), key=lambda row: order[row.question_id])
         _write(self.path / "predictions.parquet", rows)
-        for part in (self.path / "parts").glob("*.parquet"):
-            part.unlink()
-        if (self.path / "parts").is_dir():
-            (self.path / "parts").rmdir()
+        shutil.rmtree(self.path / "parts", ignore_errors=True)  # with what a killed driver left half written
         return rows
 
     def write_json(self, name: str, values: dict[str, Any]) -> None:

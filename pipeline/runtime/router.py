@@ -1,8 +1,9 @@
 """The router: which replica takes each turn of a batch, and whether another batch may start. Pure policy: no Ray.
 
-A turn goes to the replica that already holds memory of its batch, if that one plays the role, else to the one where it
-is expected to be done first. Two things hold a new batch back: every replica that could begin it has one in work and
-one waiting, or the memory under way would fill the object store beyond its budget.
+A turn goes to the replica that already holds memory of its batch, if that one plays the role, else to an idle one, else
+to the one where it is expected to be done first. Three things hold a new batch back: every replica that could begin it
+has one in work and one waiting, the memory under way would fill the object store beyond its budget, or nobody who is
+alive could take one of its turns.
 """
 
 from __future__ import annotations
@@ -72,12 +73,14 @@ class Router:
         """Bytes that the batches under way have a claim to."""
         return sum(trip.nbytes for trip in self._trips.values())
 
-    def has_room(self, first: str, nbytes: int) -> bool:
-        """Whether a batch that begins with the role `first` and takes `nbytes` of the store may start now.
+    def has_room(self, roles: Sequence[str], nbytes: int) -> bool:
+        """Whether a batch that has yet to take the turns of `roles` and takes `nbytes` of the store may start now.
 
         One batch may always be under way, however large it is.
         """
-        if any(self.posts[name].load < self._depth for name in self._candidates(first)):
+        first, *later = roles
+        can_begin = any(self.posts[name].load < self._depth for name in self._candidates(first))
+        if can_begin and all(map(self._candidates, later)):
             within = self.bytes_under_way + nbytes <= self.budget
             living = sum(post.alive for post in self.posts.values())
             return not self._trips or (within and len(self._trips) < self._depth * living)
@@ -158,15 +161,15 @@ class Router:
         near = [name for name in candidates if name in held]
         paces = [post.pace for post in self.posts.values() if post.pace is not None]
         usual = sum(paces) / len(paces) if paces else 1.0
-        waits = {name: self._wait(name, usual) for name in near or candidates}
+        # Whoever is idle comes first, however slow: a queue elsewhere gets shorter by that too.
+        ranks = {name: (self.posts[name].load > 0, self._wait(name, usual)) for name in near or candidates}
+        if not held or not ranks:
+            return min(ranks, key=ranks.__getitem__, default=None)
         # Who has just finished looks shorter of work than who is about to. A turn that comes later can't tell the two
         # apart, and goes to the one of them that was not chosen for longest, or neighbours would get it in bursts.
-        enough = min(waits.values(), default=0.0) + (usual if held else 0.0)
-        return min(
-            (name for name, wait in waits.items() if wait <= enough),
-            key=lambda name: self.posts[name].chosen if held else waits[name],
-            default=None,
-        )
+        busy, wait = min(ranks.values())
+        alike = [name for name, rank in ranks.items() if rank <= (busy, wait + usual)]
+        return min(alike, key=lambda name: self.posts[name].chosen)
 
     def _wait(self, name: str, usual: float) -> float:
         """Seconds until a turn that is given to a replica now would be done."""

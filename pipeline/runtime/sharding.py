@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -23,12 +23,12 @@ import ray.data
 from pipeline.agents.actor import Replica
 from pipeline.config import CARRIERS, RunConfig
 from pipeline.graphs import CollaborationPlan
-from pipeline.records import Answer, Assignment, Prediction
-from pipeline.runtime.crew import Crew, Say, cluster_capacity, started_crew
+from pipeline.records import Answer, Assignment, Prediction, Whereabouts
+from pipeline.runtime.crew import Crew, Member, Say, cluster_capacity, started_crew
 from pipeline.runtime.driver import Driver
 from pipeline.runtime.grading import Scoring
 from pipeline.runtime.legs import Itinerary
-from pipeline.runtime.placement import GRADING_CPUS, seats, split_roles
+from pipeline.runtime.placement import seats, split_roles
 from pipeline.runtime.posts import Posts
 from pipeline.runtime.router import Post, Router
 from pipeline.runtime.sizes import Sizes
@@ -42,6 +42,8 @@ class StreamedBatch:
     """Finished rows."""
     notices: tuple[str, ...] = ()
     """What users should know: of the models, and of what was lost and asked again."""
+    replicas: tuple[Whereabouts, ...] = ()
+    """Where all replicas are, if that has changed."""
     driver_seconds: float = 0.0
     """CPU time that the driver's thread has used so far."""
     bytes_under_way: int = 0
@@ -106,7 +108,8 @@ class Run:
         members = crew.members.items()
         posts = {name: Post(roles=frozenset(m.seat.roles), model=m.seat.model) for name, m in members}
         self._router = Router(posts, self._models, budget=self._sizes.budget)
-        self._scoring = Scoring(cpus=GRADING_CPUS, attempt=attempt, say=self._tell, hand_on=self._hand_on)
+        half = int(cluster_capacity().cpus / 2)  # of the CPUs; the other one is the replicas'
+        self._scoring = Scoring(at_once=max(half, 1), attempt=attempt, say=self._tell, hand_on=self._hand_on)
 
     @contextmanager
     def started(self, batches: Iterator[tuple[Assignment, ...]]) -> Iterator[Iterator[StreamedBatch]]:
@@ -135,23 +138,30 @@ class Run:
             yield event
 
     async def _drive(self, batches: Iterator[tuple[Assignment, ...]]) -> None:
-        posts = Posts(self._crew, self._router, self._itinerary.carrier, self._tell)
+        posts = Posts(self._crew, self._router, self._itinerary.carrier, self._tell, self._locate)
         driver = Driver(posts, self._router, self._itinerary, self._sizes, self._config, self._finish)
         try:
             if self._automatic:
                 await self._profile(driver, batches)
             self._say(self.describe())
+            self._locate(posts.members)
             await driver.run(batches)
         finally:
             posts.close()
 
     async def _profile(self, driver: Driver, batches: Iterator[tuple[Assignment, ...]]) -> None:
-        """Has the first batch answered on one replica, and splits the replicas by the time that each role took."""
+        """Has two batches answered on one replica, and splits the replicas by the time that each role took.
+
+        What counts is the second batch: in the first one everything is done for the first time.
+        """
         roles, names = self._itinerary.roles, list(self._crew.members)
         self._router.recast(dict.fromkeys(names, roles))
         self._say("plan: the first questions are answered on one replica, to see how long each role takes")
         await driver.run(islice(batches, 1))
-        seconds = {role: self._seconds.get(role, 0.0) for role in roles}
+        first, self._seconds = self._seconds, {}
+        await driver.run(islice(batches, 1))
+        measured = self._seconds or first
+        seconds = {role: measured.get(role, 0.0) for role in roles}
         split = split_roles(roles, len(names), seconds, self._models)
         self._router.recast(dict(zip(names, split, strict=True)))
         told = ", ".join(f"{role} {took:.2f} s" for role, took in seconds.items())
@@ -169,6 +179,17 @@ class Run:
     def _tell(self, notice: str) -> None:
         self._outbox.put(StreamedBatch(predictions=[], notices=(notice,)))
 
+    def _locate(self, members: Mapping[str, Member]) -> None:
+        """Tells where the replicas are."""
+        places = tuple(
+            Whereabouts(name=name, roles=self._plays(name), node=member.status.node, pid=member.status.pid)
+            for name, member in members.items()
+        )
+        self._outbox.put(StreamedBatch(predictions=[], replicas=places))
+
+    def _plays(self, name: str) -> tuple[str, ...]:
+        return tuple(role for role in self._itinerary.roles if role in self._router.posts[name].roles)
+
     def describe(self) -> str:
         """The plan in words: which replica plays what, where, and how memory travels."""
         execution, roles = self._config.execution, self._itinerary.roles
@@ -176,7 +197,7 @@ class Run:
         if self._sizes.budget and execution.placement == "spread":
             lines[0] += f", memory by {execution.transport}, at most {self._sizes.budget / 1e6:.0f} MB under way"
         for name, member in self._crew.members.items():
-            plays = [role for role in roles if role in self._router.posts[name].roles]
-            who = "all roles" if len(plays) == len(roles) else ", ".join(plays)
+            plays = self._plays(name)
+            who = "all roles" if plays == roles else ", ".join(plays)
             lines.append(f"  {name}: {who} (node {member.status.node[:8]}, process {member.status.pid})")
         return "\n".join(lines)

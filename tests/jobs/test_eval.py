@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import mlflow
@@ -15,15 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from clusters import RAY, running_head
+from evaluations import ROOT, evaluate, started, texts
 from jobs import compare, eval
 
-ROOT = Path(__file__).parents[2]
 SHORT = ["--max-new-tokens", "10", "--latent-steps", "3"]
-
-
-def texts(run_dir) -> dict[str, str]:
-    table = pq.read_table(Path(run_dir) / "predictions.parquet").to_pylist()
-    return {row["question_id"]: row["output_text"] for row in table}
 
 
 @pytest.fixture(autouse=True)
@@ -129,21 +123,6 @@ def test_help_names_every_flag_of_the_contract(capsys):
 # --- runs on a cluster
 
 
-def evaluate(*argv: str) -> tuple[int, dict, str]:
-    """Runs jobs/eval.py in a process of its own, as users do; returns exit code, metrics and stderr."""
-    command = [sys.executable, str(ROOT / "jobs/eval.py"), *argv]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240, check=False)
-    lines = done.stdout.splitlines()
-    assert len(lines) == (1 if done.returncode in (0, 3) else 0), done.stdout + done.stderr
-    return done.returncode, json.loads(lines[0]) if lines else {}, done.stderr
-
-
-@pytest.fixture(scope="session")
-def shared_store(tmp_path_factory) -> list[str]:
-    """One MLflow store for the runs whose tracking is not looked at: making a new one takes seconds."""
-    return ["--tracking-uri", f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"]
-
-
 @pytest.fixture
 def run_eval(ray_head, model_dir, shared_store):
     """Runs jobs/eval.py with the tiny model on the tests' cluster."""
@@ -207,18 +186,6 @@ def test_a_question_that_cannot_be_answered_stays_unscored_and_costs_no_other(ru
     assert "context" in rows[1]["error"]
 
 
-def stopped_run(signal_number: int, argv: list[str], cwd: Path) -> tuple[int, str, str]:
-    """Starts a run in a process of its own and sends it a signal once the first rows are on disk."""
-    command = [sys.executable, str(ROOT / "jobs/eval.py"), *argv]
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, cwd=cwd, text=True)
-    end = time.monotonic() + 120
-    while not list((cwd / "run/parts").glob("*.parquet")) and time.monotonic() < end and process.poll() is None:
-        time.sleep(0.05)
-    os.kill(process.pid, signal_number)
-    out, err = process.communicate(timeout=60)
-    return process.returncode, out, err
-
-
 @pytest.mark.ray
 @pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
 def test_a_stopped_run_keeps_its_rows_and_resume_gives_the_undisturbed_answers(
@@ -226,8 +193,11 @@ def test_a_stopped_run_keeps_its_rows_and_resume_gives_the_undisturbed_answers(
 ):
     settings = ["--model", str(model_dir), "--method", "text_mas", "--max-new-tokens", "60", "--batch-size", "1"]
     address = ["--address", ray_head.address]
-    code, out, err = stopped_run(signal_number, [*address, *settings, "--out", "run"], tmp_path)
-    assert (code, out) == (130, ""), err
+    with started(tmp_path / "run", *address, *settings) as run:
+        run.wait_for_rows()
+        run.process.send_signal(signal_number)
+        code, _, err = run.end()
+    assert code == 130, err
     assert "Traceback" not in err
     assert "--resume" in err
     before = texts("run")

@@ -37,6 +37,14 @@ def test_unfinished_parts_are_read_after_a_crash(tmp_path):
     assert RunFolder.open(folder.path).read() == [prediction(1)]
 
 
+def test_what_a_killed_driver_left_half_written_is_no_row_and_in_nobodys_way(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
+    folder.append([prediction(1)])
+    (folder.path / "parts" / ".001-000001.parquet.4711").write_bytes(b"PAR1 and then nothing")
+    assert folder.consolidate({"q1": 0}) == [prediction(1)]
+    assert not (folder.path / "parts").exists()
+
+
 def test_a_question_is_kept_once_and_a_scored_row_replaces_a_fault(tmp_path):
     folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
     folder.append([prediction(1, error="boom"), prediction(2)])

@@ -1,0 +1,21 @@
+"""Replicas of a run, as a run tells of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pipeline.records.base import Record
+
+
+@dataclass(frozen=True, kw_only=True)
+class Whereabouts(Record):
+    """Where a replica is, and what it does there."""
+
+    name: str
+    """What it is called: r0, r1, ..."""
+    roles: tuple[str, ...]
+    """The roles that it plays, in working order."""
+    node: str
+    """The id of its node."""
+    pid: int
+    """Its process."""
