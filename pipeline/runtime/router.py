@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 DEPTH = 2
 """Batches that a replica has at most before another is begun with it: one in work, one waiting."""
@@ -28,6 +29,8 @@ class Post:
     alive: bool = True
     load: int = 0
     """Batches under way in which it has yet to take a turn."""
+    chosen: int = 0
+    """When it was last given a turn, as a count of turns given."""
     pace: float | None = None
     """Seconds a turn, a moving average; none before the first."""
 
@@ -58,6 +61,7 @@ class Router:
         """
         self.posts, self._models, self.budget, self._depth = dict(posts), models, budget, depth
         self._trips: dict[str, Trip] = {}
+        self._given = count(1)
 
     @property
     def under_way(self) -> int:
@@ -109,6 +113,7 @@ class Router:
                 self.leave(batch)
                 return None
             self.posts[name].load += name not in trip.places.values()
+            self.posts[name].chosen = next(self._given)
             trip.places[role] = name
             held.append(name)
         return dict(trip.places)
@@ -157,7 +162,14 @@ class Router:
         paces = [post.pace for post in self.posts.values() if post.pace is not None]
         usual = sum(paces) / len(paces) if paces else 1.0
         # Whoever is idle comes first, however slow: a queue elsewhere gets shorter by that too.
-        return min(near or candidates, key=lambda n: (self.posts[n].load > 0, self._wait(n, usual)), default=None)
+        ranks = {name: (self.posts[name].load > 0, self._wait(name, usual)) for name in near or candidates}
+        if not held or not ranks:
+            return min(ranks, key=ranks.__getitem__, default=None)
+        # Who has just finished looks shorter of work than who is about to. A turn that comes later can't tell the two
+        # apart, and goes to the one of them that was not chosen for longest, or neighbours would get it in bursts.
+        busy, wait = min(ranks.values())
+        alike = [name for name, rank in ranks.items() if rank <= (busy, wait + usual)]
+        return min(alike, key=lambda name: self.posts[name].chosen)
 
     def _wait(self, name: str, usual: float) -> float:
         """Seconds until a turn that is given to a replica now would be done."""
