@@ -49,7 +49,7 @@ class Upped:
     home: Path
 
     def monitor_logs(self) -> list[Path]:
-        return sorted(self.home.parent.glob("ray/session_2*/logs/monitor.*"))
+        return sorted(self.home.parent.glob("head/session_2*/logs/monitor.*"))
 
 
 def marked_processes(mark: str) -> list[int]:
@@ -135,7 +135,8 @@ def filled_in(folder: Path, ssh_port: int, ports: dict[str, int]) -> dict:
     }
     config["file_mounts"]["~/.ray/auth_token"] = str(folder / "token")
     for part, ip in (("head_start_ray_commands", HEAD_IP), ("worker_start_ray_commands", WORKER_IP)):
-        own = f"ray start --node-ip-address={ip} --num-cpus=1 --object-store-memory=300000000 --temp-dir={folder}/ray"
+        own = f"ray start --node-ip-address={ip} --num-cpus=1 --object-store-memory=300000000"
+        own += f" --temp-dir={folder}/{part[:4]}"  # nodes that share one unpack a job's files over each other's
         own += "".join(
             f" --{name}={port}" for name, port in zip(AGENT_PORTS, free_ports(len(AGENT_PORTS)), strict=True)
         )
