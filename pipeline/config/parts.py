@@ -170,4 +170,4 @@ class TrackingConfig:
     experiment: str | None = None
     """MLflow experiment; by default latentmas/TASK."""
     tracking_uri: str | None = None
-    """MLflow tracking server or store; by default mlflow.db (SQLite) beside the run folders."""
+    """MLflow server or store; by default $MLFLOW_TRACKING_URI, else mlflow.db (SQLite) beside the run folders."""

@@ -11,6 +11,7 @@ import re
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -121,6 +122,7 @@ def settings() -> Iterator[Setting]:
             )
 
 
+@cache
 def field_docs(part_type: type) -> dict[str, str]:
     """The string literal under each field; Python itself drops it, so it is read from the source."""
     source = inspect.getsource(part_type)
