@@ -69,6 +69,8 @@ class Posts:
         Raises:
             LostError: Something died.
         """
+        if leg.seat not in self._members:  # gone since the batch was routed
+            raise LostError(f"replica {leg.seat} is gone", blamed=False, memory=False)
         queue, actor = self._queues[leg.seat], self._members[leg.seat].actor
         queue.append(order.key)
         try:
@@ -87,20 +89,21 @@ class Posts:
 
     def prefetch(self, seat: str, maker: str, parcel: Any) -> None:
         """Brings a parcel to the node of a replica that will need it later."""
-        near = self._members[seat].status.node == self._members[maker].status.node
-        if not (near or self._carrier.direct or self._carrier.inputs):
-            self._members[seat].actor.prefetch.remote(parcel)
+        if {seat, maker} <= self._members.keys():
+            near = self._members[seat].status.node == self._members[maker].status.node
+            if not (near or self._carrier.direct or self._carrier.inputs):
+                self._members[seat].actor.prefetch.remote(parcel)
 
     async def change(self) -> None:
-        """Waits until a replica is back or gone for good.
+        """Waits until a replica is back.
 
         Raises:
-            BrokenCrewError: None is left.
+            BrokenCrewError: None is left that plays some role's checkpoint.
         """
         await self._changed.wait()
         self._changed.clear()
         if self._broken:
-            raise BrokenCrewError(f"no replica is left: {self._broken}")
+            raise BrokenCrewError(f"no replica is left that could go on: {self._broken}")
 
     def close(self) -> None:
         """Stops waiting for replicas that are not back."""
@@ -147,13 +150,15 @@ class Posts:
 
     def _gone(self, seat: str, reason: str) -> None:
         self._say(f"replica {seat} is gone for good: {reason}")
-        del self._members[seat]
-        if not self._members:
+        model = self._members.pop(seat).seat.model
+        if all(member.seat.model != model for member in self._members.values()):
             self._broken = reason
             self._changed.set()
 
     def _node_alive(self, seat: str) -> bool:
         """Whether a replica's node outlived it; if not, the question that it worked on is not to blame."""
+        if seat not in self._members:
+            return False
         home = self._members[seat].status.node
         return any(node["Alive"] for node in ray.nodes() if node["NodeID"] == home)
 
