@@ -146,7 +146,7 @@ class Driver:
         if not asked:
             batch.turns |= {role: {} for role in leg.roles}
             return
-        names = tuple(role for role in self._itinerary.parcels(leg) if role in batch.parcels)
+        names = self._itinerary.parcels(leg)
         order = LegOrder(
             key=f"{batch.key}/{leg.roles[0]}/{batch.retries}",
             roles=leg.roles,

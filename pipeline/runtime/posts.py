@@ -79,6 +79,8 @@ class Posts:
         Raises:
             LostError: Something died.
         """
+        if leg.seat in self._missing:  # gone since the batch was routed
+            raise LostError(f"replica {leg.seat} is gone", blamed=False, memory=False)
         queue, actor = self._queues[leg.seat], self._members[leg.seat].actor
         queue.append(order.key)
         try:
@@ -99,12 +101,13 @@ class Posts:
 
     def prefetch(self, seat: str, maker: str, parcel: Any) -> None:
         """Brings a parcel to the node of a replica that will need it later."""
-        near = self._members[seat].status.node == self._members[maker].status.node
-        if not (near or self._carrier.direct or self._carrier.inputs):
-            self._members[seat].actor.prefetch.remote(parcel)
+        if {seat, maker} <= self._members.keys():
+            near = self._members[seat].status.node == self._members[maker].status.node
+            if not (near or self._carrier.direct or self._carrier.inputs):
+                self._members[seat].actor.prefetch.remote(parcel)
 
     async def change(self) -> None:
-        """Waits until a replica is back or gone for good.
+        """Waits until a replica is back.
 
         Raises:
             BrokenCrewError: No replica is left of a model that some role needs.

@@ -171,6 +171,32 @@ def test_a_question_that_does_not_fit_costs_no_other(transport, width, failing, 
     assert told(answers.values()) == alone
 
 
+class Stumbling:
+    """An agent that can't bear one question."""
+
+    def __init__(self, agent):
+        self._agent = agent
+
+    def __getattr__(self, name):
+        return getattr(self._agent, name)
+
+    def take_turns(self, requests):
+        if any(request.question.id == "long" for request in requests):
+            raise RuntimeError("stumbled")
+        return self._agent.take_turns(requests)
+
+
+@pytest.mark.parametrize("graph", ["sequential", "texts"])
+def test_those_beside_a_question_that_fails_keep_what_was_done_for_them_before(graph):
+    relay = Relay(temperature=1.5, max_new_tokens=15, **GRAPHS[graph])
+    work = relay.work()
+    alone = told(relay.at_home(work))
+    relay.teams["r2"]["refiner"] = Stumbling(relay.teams["r2"]["refiner"])
+    answers = {answer.question_id: answer for answer in relay.answers(APART, work)}
+    assert answers.pop("long").error == "RuntimeError: stumbled"
+    assert told(answers.values()) == {name: turns for name, turns in alone.items() if name != "long"}
+
+
 def test_a_parcel_beyond_the_limit_is_weighed_and_not_sent():
     relay, sizes = Relay(), {}
     for limit in (2**40, 1000):
