@@ -64,14 +64,16 @@ def prepare(argv: Sequence[str]) -> RunRequest:
     from pipeline.runtime.assigning import assign
     from pipeline.runtime.cluster import base_dir
     from pipeline.runtime.evaluate import RunRequest
+    from pipeline.runtime.placement import check_seats
     from pipeline.runtime.results import RunFolder
 
     team = config.collaboration
     plan = plan_for(team)
     plan.graph.check_prompts(known_roles())
     assignments = assign(scorable_questions(config), memory=team.memory, seed=config.decoding.seed, trace=team.trace)
-    model = check_model(config.model.model)
-    config = RunConfig.from_flat({**config.flat(), "model": model})
+    check_seats(tuple(role.name for role in plan.graph.roles), config.execution, config.model)
+    roles = {role: {"model": check_model(values["model"])} for role, values in config.model.roles.items()}
+    config = RunConfig.from_flat({**config.flat(), "model": check_model(config.model.model), "roles": roles})
     base = base_dir()
     base.mkdir(parents=True, exist_ok=True)
     if values["resume"]:

@@ -111,7 +111,8 @@ def running_cluster(
             gpus, store = _at(num_gpus, index, 0), _at(object_store_memory, index, STORE_BYTES)
             size = [f"--num-cpus={num_cpus}", f"--num-gpus={gpus}", f"--object-store-memory={store}"]
             part = as_head if index == 0 else [f"--address={head.address}"]
-            node = _start([*part, *size, f"--temp-dir={temp}"], environment, temp / f"node{index}.log")
+            folder = f"--temp-dir={temp}/{index}"  # nodes that share one unpack a job's files over each other's
+            node = _start([*part, *size, folder], environment, temp / f"node{index}.log")
             stack.callback(node.end)
             _wait_until_started(node, temp / f"node{index}.log", [node.port] if index else [port, dashboard])
             nodes.append(node)

@@ -2,7 +2,7 @@ import typing
 
 import pytest
 
-from pipeline.config import RunConfig, settings
+from pipeline.config import ExecutionConfig, RunConfig, replica_counts, settings
 
 
 def test_a_config_survives_yaml(tmp_path):
@@ -67,3 +67,90 @@ def test_a_broken_config_file_is_one_clear_line(tmp_path):
     with pytest.raises(ValueError, match="can't be read as YAML") as caught:
         RunConfig.from_yaml(tmp_path / "config.yaml")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "counts"),
+    [
+        ("auto", None),
+        (3, 3),
+        ("3", 3),
+        ("planner=1,solver=12", {"planner": 1, "solver": 12}),
+        ("solver=2", {"solver": 2}),
+        ("fact checker=2,solver=1", {"fact checker": 2, "solver": 1}),
+    ],
+)
+def test_replicas_are_a_number_or_one_for_each_role_or_left_open(text, counts):
+    assert replica_counts(text) == counts
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        0,
+        -1,
+        "0",
+        "-1",
+        "1.5",
+        "",
+        "all",
+        "²",
+        "solver",
+        "solver=",
+        "=2",
+        "solver=0",
+        "solver=-1",
+        "solver=1.5",
+        "a=1,b=0",
+    ]
+    + ["a=1,", ",a=1", "a=1,,b=2", "a=1 b=2", "a=1,a=2", "a=1,b", "a==1", "auto,a=1"],
+)
+def test_other_numbers_of_replicas_are_refused(text):
+    with pytest.raises(ValueError, match=r"--replicas is .*; allowed: ") as caught:
+        replica_counts(text)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("gpus", [None, 0, 0.25, 1, 1.0, 2, 8.0])
+def test_a_replica_gets_a_part_of_a_gpu_or_whole_ones(gpus):
+    assert ExecutionConfig(gpus_per_replica=gpus).gpus_per_replica == gpus
+
+
+@pytest.mark.parametrize("gpus", [-1, -0.5, 1.5, float("nan"), float("inf")])
+def test_other_parts_of_gpus_are_refused(gpus):
+    with pytest.raises(ValueError, match="--gpus-per-replica is .*; allowed: 0 or more, and above 1 a whole number"):
+        ExecutionConfig(gpus_per_replica=gpus)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"replicas": "solver=2"}, "--replicas is 'solver=2'; allowed: a number or auto, with --placement colocated"),
+        ({"transport": "reencode"}, "--transport is 'reencode'; allowed: object_store, with --placement colocated"),
+        ({"max_crashes": 0}, "--max-crashes is 0; allowed: 1 or more"),
+        ({"placement": "scattered"}, "--placement is 'scattered'; allowed: colocated, spread"),
+        (
+            {"placement": "spread", "transport": "reencode", "verify_memory": True},
+            "--verify-memory is True; allowed: false, with --transport reencode",
+        ),
+        (
+            {"placement": "spread", "transport": "reencode", "roles": {"solver": {"model": "other"}}},
+            "--roles is .*; allowed: no checkpoints of their own, with --transport reencode",
+        ),
+        ({"roles": {"solver": "other"}}, "--roles is .*; allowed: {ROLE: {model: HUB_ID or DIR}}"),
+        ({"roles": {"solver": {"model": "other", "dtype": "float32"}}}, "--roles is .*; allowed: "),
+    ],
+)
+def test_settings_without_effect_or_sense_together_are_refused(settings, words):
+    with pytest.raises(ValueError, match=words):
+        RunConfig.from_flat(settings)
+
+
+def test_a_role_is_played_by_its_own_checkpoint_or_the_runs():
+    model = RunConfig.from_flat({"model": "small", "roles": {"solver": {"model": "large"}}}).model
+    assert [model.of_role(role) for role in ("planner", "solver")] == ["small", "large"]
+
+
+def test_roles_may_name_the_runs_checkpoint_where_all_have_to_be_one():
+    flat = {"placement": "spread", "transport": "reencode", "model": "small", "roles": {"solver": {"model": "small"}}}
+    assert RunConfig.from_flat(flat).flat()["roles"] == {"solver": {"model": "small"}}

@@ -16,7 +16,7 @@ RANKS = [
     {"jobs"},
 ]
 RANK = {part: rank for rank, parts in enumerate(RANKS) for part in parts}
-FILES = [path for folder in ("pipeline", "jobs") for path in sorted((ROOT / folder).rglob("*.py"))]
+FILES = [path for folder in ("pipeline", "jobs", "cluster") for path in sorted((ROOT / folder).rglob("*.py"))]
 RAY_ALLOWED = ("pipeline/memory/transport.py", "pipeline/agents/actor.py", "pipeline/runtime/", "jobs/")
 
 

@@ -120,7 +120,7 @@ class Replica:
 
         torch.set_num_threads(self._threads)
         config = self._config
-        lm = load_model(replace(config.model, model=model))
+        lm = load_model(replace(config.model, model=model), gpus=max(1, int(config.execution.gpus_per_replica or 1)))
         self._carrier = CARRIERS[config.execution.transport]
         self._team = build_team(lm, config, self._plan, keep_inputs=self._carrier.inputs)
         self._lm = lm
@@ -136,5 +136,5 @@ class Replica:
         import torch
 
         if self._lm.device.type == "cuda":
-            return int(torch.cuda.max_memory_allocated(self._lm.device))
+            return sum(int(torch.cuda.max_memory_allocated(device)) for device in self._lm.devices)
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024

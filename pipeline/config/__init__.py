@@ -23,7 +23,7 @@ from pipeline.config.parts import (
     Transport,
     replica_counts,
 )
-from pipeline.config.run import RunConfig, Setting, settings
+from pipeline.config.run import RunConfig, Setting, field_docs, settings
 
 __all__ = [
     "CARRIERS",
@@ -44,6 +44,7 @@ __all__ = [
     "Setting",
     "TrackingConfig",
     "Transport",
+    "field_docs",
     "replica_counts",
     "settings",
 ]

@@ -151,8 +151,8 @@ class ExecutionConfig:
     def __post_init__(self) -> None:
         replica_counts(self.replicas)
         gpus = self.gpus_per_replica
-        whole = gpus is None or 0 <= gpus <= 1 or gpus == int(gpus)
-        require(whole and (gpus or 0) >= 0, "gpus_per_replica", gpus, "0 or more, and above 1 a whole number")
+        fits = gpus is None or 0 <= gpus <= 1 or (gpus > 1 and float(gpus).is_integer())
+        require(fits, "gpus_per_replica", gpus, "0 or more, and above 1 a whole number")
         require(self.max_crashes >= 1, "max_crashes", self.max_crashes, "1 or more")
         if self.placement == "colocated":
             by_role = isinstance(replica_counts(self.replicas), dict)
@@ -170,4 +170,4 @@ class TrackingConfig:
     experiment: str | None = None
     """MLflow experiment; by default latentmas/TASK."""
     tracking_uri: str | None = None
-    """MLflow tracking server or store; by default mlflow.db (SQLite) beside the run folders."""
+    """MLflow server or store; by default $MLFLOW_TRACKING_URI, else mlflow.db (SQLite) beside the run folders."""

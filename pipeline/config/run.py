@@ -11,6 +11,7 @@ import re
 import typing
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -114,14 +115,15 @@ def _part_types() -> dict[str, Any]:
 def settings() -> Iterator[Setting]:
     """Yields every setting of every part, with the line of documentation under its field."""
     for part, part_type in _part_types().items():
-        types, helps, defaults = typing.get_type_hints(part_type), _field_docs(part_type), part_type()
+        types, helps, defaults = typing.get_type_hints(part_type), field_docs(part_type), part_type()
         for f in fields(part_type):
             yield Setting(
                 name=f.name, part=part, type=types[f.name], default=getattr(defaults, f.name), help=helps[f.name]
             )
 
 
-def _field_docs(part_type: type) -> dict[str, str]:
+@cache
+def field_docs(part_type: type) -> dict[str, str]:
     """The string literal under each field; Python itself drops it, so it is read from the source."""
     source = inspect.getsource(part_type)
     return {m[1]: m[2] for m in re.finditer(r'^    (\w+): [^\n]+\n    """(.+?)"""$', source, re.MULTILINE | re.DOTALL)}

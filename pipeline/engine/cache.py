@@ -6,10 +6,13 @@ values into the preallocated columns at the batch's cursor and reads the columns
 
 from __future__ import annotations
 
+from itertools import groupby
+
+import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from pipeline.memory import KVBatch, KVShape
+from pipeline.memory import KVBatch, KVShape, Stage
 
 
 class BatchLayer(DynamicLayer):  # type: ignore[misc]
@@ -23,7 +26,7 @@ class BatchLayer(DynamicLayer):  # type: ignore[misc]
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
         """Writes [B, N, T, H] keys and values at the cursor; returns all columns in use, [B, N, C, H]."""
         start, end = self.batch.cursor, self.batch.cursor + key_states.shape[2]
-        keys_BNCH, values_BNCH = self.batch.keys_LBNCH[self.layer], self.batch.values_LBNCH[self.layer]
+        keys_BNCH, values_BNCH = self.batch.layer(self.layer)
         keys_BNCH[:, :, start:end] = key_states
         values_BNCH[:, :, start:end] = value_states
         return keys_BNCH[:, :, :end], values_BNCH[:, :, :end]
@@ -42,8 +45,12 @@ def batch_cache(batch: KVBatch) -> Cache:
     return Cache(layers=[BatchLayer(batch, layer) for layer in range(batch.shape.layers)])
 
 
-def kv_shape(cache: DynamicCache) -> KVShape:
+def kv_shape(cache: DynamicCache, device: torch.device) -> KVShape:
     """Reads the shape of a model's keys and values off a cache that the model itself has filled.
+
+    Args:
+        cache: The cache; its layers may lie on several devices.
+        device: The model's main device.
 
     Raises:
         ValueError: Some layer keeps something other than keys and values per position, or layers differ in shape.
@@ -56,12 +63,19 @@ def kv_shape(cache: DynamicCache) -> KVShape:
     if len(shapes) != 1:
         raise ValueError(f"its layers keep keys and values of different shapes: {sorted(shapes)}")
     heads, key_size, value_size = shapes.pop()
-    first = layers[0].keys
+    stages = _stages([layer.keys.device for layer in layers])
     return KVShape(
         layers=len(layers),
         heads=heads,
         key_size=key_size,
         value_size=value_size,
-        dtype=first.dtype,
-        device=first.device,
+        dtype=layers[0].keys.dtype,
+        device=device,
+        spread=() if [stage.device for stage in stages] == [device] else stages,
     )
+
+
+def _stages(devices: list[torch.device]) -> tuple[Stage, ...]:
+    """Runs of layers on the same device, given every layer's."""
+    runs = [(device, list(run)) for device, run in groupby(range(len(devices)), key=devices.__getitem__)]
+    return tuple(Stage(first=layers[0], end=layers[-1] + 1, device=device) for device, layers in runs)

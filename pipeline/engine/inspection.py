@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache
 
 from pipeline.engine.cache import kv_shape
+from pipeline.engine.devices import main_device
 from pipeline.engine.model import LanguageModel, right_aligned
 from pipeline.memory import KVShape, Memory
 
@@ -67,8 +68,8 @@ def probe(causal_lm: Any) -> tuple[KVShape, float]:
     """
     attention_windows(causal_lm.config.get_text_config())
     decoder = causal_lm.get_decoder()
-    width = causal_lm.get_input_embeddings().weight.shape[1]
-    ones = torch.ones(1, 1, width, dtype=causal_lm.dtype, device=causal_lm.device)
+    main = main_device(causal_lm)
+    ones = torch.ones(1, 1, causal_lm.get_input_embeddings().weight.shape[1], dtype=causal_lm.dtype, device=main)
     entered: list[Tensor] = []
     hook = first_layer(decoder).register_forward_pre_hook(
         lambda _, args, kwargs: entered.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
@@ -79,7 +80,7 @@ def probe(causal_lm: Any) -> tuple[KVShape, float]:
     finally:
         hook.remove()
     # The difference of two inputs, so that what a model adds (learned positions) does not count as scaling.
-    return kv_shape(cache), float((entered[1] - entered[0]).float().mean())
+    return kv_shape(cache, main), float((entered[1] - entered[0]).float().mean())
 
 
 def first_layer(decoder: nn.Module) -> nn.Module:
@@ -113,7 +114,8 @@ def check_against_own_forward(lm: LanguageModel) -> None:
     ours_BV = lm.logits(hidden_BTD[:, -1]).float()
     tolerance = 1e-3 if lm.shape.dtype == torch.float32 else 5e-2
     for prompt, ours_V in zip(prompts, ours_BV, strict=True):
-        reference_V = lm.causal_lm(input_ids=torch.tensor([prompt], device=lm.device)).logits[0, -1].float()
+        logits_1TV = lm.causal_lm(input_ids=torch.tensor([prompt], device=lm.device)).logits
+        reference_V = logits_1TV[0, -1].to(lm.device).float()
         difference = float((ours_V - reference_V).norm() / reference_V.norm().clamp_min(1e-6))
         if not difference <= tolerance:
             raise ValueError(f"its own forward gives other logits than the engine (relative distance {difference:.2g})")

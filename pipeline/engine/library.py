@@ -50,6 +50,7 @@ class LatentModel:
         *,
         dtype: DType = "auto",
         device: str | None = None,
+        gpus: int = 1,
         alignment: AlignmentName = "ridge",
         chat_options: Mapping[str, Any] | None = None,
         trust_remote_code: bool = False,
@@ -60,6 +61,7 @@ class LatentModel:
             model: Hub id, folder, or `embedded`.
             dtype: Number format; a memory is valid for one of them. auto is bfloat16 on a GPU and float32 on a CPU.
             device: By default a GPU where there is one.
+            gpus: Over how many GPUs to spread its layers.
             alignment: How hidden states become inputs.
             chat_options: Settings of the chat template, such as `{"enable_thinking": False}`.
             trust_remote_code: Let a model folder bring Python code of its own.
@@ -68,7 +70,7 @@ class LatentModel:
             ValueError: It can't be loaded, or its memory can't be handed over.
         """
         config = ModelConfig(model=model, dtype=dtype, trust_remote_code=trust_remote_code)
-        return cls(load_model(config, device=device), alignment=alignment, chat_options=chat_options)
+        return cls(load_model(config, device=device, gpus=gpus), alignment=alignment, chat_options=chat_options)
 
     @torch.inference_mode()
     def think(

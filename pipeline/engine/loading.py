@@ -8,6 +8,7 @@ import torch
 
 from pipeline.checkpoints import model_source
 from pipeline.config import ModelConfig
+from pipeline.engine.devices import placement, refuse_offload
 from pipeline.engine.inspection import (
     UNLIMITED,
     attention_windows,
@@ -19,30 +20,34 @@ from pipeline.engine.model import LanguageModel
 from pipeline.engine.rotary import mover, switch_of_frequencies
 
 
-def load_model(config: ModelConfig, *, device: str | None = None) -> LanguageModel:
+def load_model(config: ModelConfig, *, device: str | None = None, gpus: int = 1) -> LanguageModel:
     """Loads a model and checks that the engine computes what it computes.
 
     Args:
         config: Which model, in which number format.
         device: `cuda`, `cpu`, ...; by default a GPU where there is one.
+        gpus: Over how many GPUs to spread its layers, the first ones that can be seen.
 
     Raises:
-        ValueError: The model can't be loaded, or its memory can't be handed over; one line that says why.
+        ValueError: There are not so many GPUs, the model can't be loaded, or its memory can't be handed over; one line
+            that says why.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
-    chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+    place = placement(device, gpus)
     source = model_source(config.model)
-    dtype = _dtype(config.dtype, chosen)
+    dtype = _dtype(config.dtype, "cuda" if gpus > 1 else place["device_map"])
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=config.trust_remote_code)
         causal_lm, found = AutoModelForCausalLM.from_pretrained(
             source,
             dtype=dtype,
-            device_map=chosen,
+            **place,
             trust_remote_code=config.trust_remote_code,
             output_loading_info=True,
         )
+        if gpus > 1:
+            refuse_offload(causal_lm)
     except Exception as error:  # transformers and the formats under it raise all kinds; for the user it is one thing
         raise ValueError(f"--model {config.model!r} can't be loaded: {_first_line(error)}") from error
     missing = sorted(found["missing_keys"])

@@ -81,13 +81,19 @@ class LanguageModel:
 
     @property
     def device(self) -> torch.device:
-        """Where the model computes."""
+        """The main device: where inputs enter, and hidden states and logits come out."""
         return self.shape.device
+
+    @property
+    def devices(self) -> list[torch.device]:
+        """All devices that working memory is on, the main one first."""
+        return list(dict.fromkeys([self.device, *(stage.device for stage in self.shape.stages)]))
 
     def synchronize(self) -> None:
         """Waits until what was asked of a GPU has been done, so that a clock tells the truth; nothing on a CPU."""
-        if self.device.type == "cuda":
-            torch.cuda.synchronize(self.device)
+        for device in self.devices:
+            if device.type == "cuda":
+                torch.cuda.synchronize(device)
 
     def open(self, memories: Sequence[Memory], *, columns: int, spare: int = 0) -> KVBatch:
         """Brings memories into a batch with room for `columns` more positions, in place where they never left it.
@@ -128,12 +134,12 @@ class LanguageModel:
             use_cache=True,
         ).last_hidden_state
         batch.cursor = end
-        return hidden_BTD
+        return hidden_BTD.to(self.device)
 
     @torch.inference_mode()
     def logits(self, hidden_BD: Tensor) -> Tensor:
         """Logits [B, V] of last hidden states."""
-        logits_BV: Tensor = self.head(hidden_BD)
+        logits_BV: Tensor = self.head(hidden_BD).to(self.device)
         if self._logit_scale != 1:
             logits_BV = logits_BV * self._logit_scale
         if self._logit_cap is not None:
@@ -149,7 +155,7 @@ class LanguageModel:
 
     def output_vectors(self) -> Tensor:
         """W_out [V, D]: the rows of the language-model head."""
-        return self.head.weight.detach()
+        return self.head.weight.detach().to(self.device)
 
     def _masks(self, batch: KVBatch, positions_BT: Tensor) -> Tensor | dict[str, Tensor]:
         masks = {

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache
 
+from pipeline.engine.devices import main_device
 from pipeline.memory import Move, Rotary, immovable, layer_kinds
 
 DISTANCE = 9
@@ -32,7 +33,7 @@ def rotaries(causal_lm: Any, key_size: int) -> Iterator[Rotary]:
     kinds = layer_kinds(module, getattr(config, "layer_types", None), config.num_hidden_layers)
     whole = Rotary(module=module, apply=apply, kinds=kinds, width=key_size)
     yield whole
-    yield replace(whole, width=min(whole.angle_width(causal_lm.device), key_size))
+    yield replace(whole, width=min(whole.angle_width(main_device(causal_lm)), key_size))
 
 
 @torch.inference_mode()
@@ -42,7 +43,7 @@ def mover(causal_lm: Any) -> Move:
     A short prompt is computed at two places. All that a model with relative positions may change in between is the
     rotation of its keys, in every layer; a model that does anything else is found out here.
     """
-    ids_1T = torch.arange(5, 9, device=causal_lm.device)[None]
+    ids_1T = torch.arange(5, 9, device=main_device(causal_lm))[None]
     here_LNTH, there_LNTH = (torch.stack(_keys(causal_lm, ids_1T, start)) for start in (0, DISTANCE))
     by_T = torch.full((ids_1T.shape[1],), DISTANCE)
     reason = "it has no rotary position embedding of a known form"
@@ -81,7 +82,7 @@ def switch_of_frequencies(config: Any) -> tuple[int, str] | None:
 
 
 def _keys(causal_lm: Any, ids_1T: Tensor, start: int) -> list[Tensor]:
-    """Keys [N, T, H] of every layer for a prompt that starts at a position."""
+    """Keys [N, T, H] of every layer for a prompt that starts at a position, on the prompt's device."""
     positions_1T = torch.arange(start, start + ids_1T.shape[1], device=ids_1T.device)[None]
     cache = DynamicCache()
     mask = torch.ones(1, 1, *ids_1T.shape[1:], ids_1T.shape[1], dtype=torch.bool, device=ids_1T.device).tril()
@@ -95,4 +96,4 @@ def _keys(causal_lm: Any, ids_1T: Tensor, start: int) -> list[Tensor]:
         past_key_values=cache,
         use_cache=True,
     )
-    return [layer.keys[0] for layer in cache.layers]
+    return [layer.keys[0].to(ids_1T.device) for layer in cache.layers]

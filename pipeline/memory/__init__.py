@@ -3,7 +3,7 @@
 from pipeline.memory.memory import Memory
 from pipeline.memory.packing import KVBatch, Move, open_batch
 from pipeline.memory.rope import Rotary, immovable, layer_kinds
-from pipeline.memory.segment import Inputs, KVShape, Part, Segment
+from pipeline.memory.segment import Inputs, KVShape, Part, Segment, Stage
 from pipeline.memory.transport import Parcel, pack, unpack_inputs, unpack_segments
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "Part",
     "Rotary",
     "Segment",
+    "Stage",
     "immovable",
     "layer_kinds",
     "open_batch",

@@ -3,7 +3,7 @@
 `KVBatch` holds the keys and values of B questions in one preallocated cache. Rows are right-aligned: they share the
 column at which the next position is written, so one step of the model writes one column for all of them. Columns that
 belong to no position of a row (left padding, or the gap before a shorter prompt) carry position -1; everything that
-reads the cache masks them, and segments are cut without them.
+reads the cache masks them, and segments are cut without them. A model over several devices has one cache on each.
 
 Shapes: L layers, B rows, N key/value heads, C columns (capacity), T positions, H head size.
 """
@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pipeline.memory.memory import Memory
 from pipeline.memory.segment import Inputs, KVShape, Segment
+from pipeline.memory.stages import StageCache, joined
 
 Move = Callable[[Tensor, Tensor], Tensor]
 """Moves keys [L, N, T, H] by a number of positions each, int64 [T]."""
@@ -30,9 +31,8 @@ class KVBatch:
     """The working memory of B questions in one preallocated, right-aligned cache.
 
     Attributes:
-        keys_LBNCH: Keys after the rotary embedding, [L, B, N, C, H].
-        values_LBNCH: Values, [L, B, N, C, H].
-        positions_BC: Position of each column's key, int64, on the cache's device; -1 where a row has nothing.
+        caches: Keys and values, one cache for each stage of the model.
+        positions_BC: Position of each column's key, int64, on the main device; -1 where a row has nothing.
         cursor: The next column to write; columns before it are in use.
         contents: For each row weak references to the keys of the segments that it holds, in order; weak, because the
             segments keep the batch alive and a circle would keep its memory until the garbage collector comes by.
@@ -40,8 +40,7 @@ class KVBatch:
 
     def __init__(self, shape: KVShape, rows: int, capacity: int) -> None:
         self.shape = shape
-        self.keys_LBNCH = self._empty(rows, capacity, shape.key_size)
-        self.values_LBNCH = self._empty(rows, capacity, shape.value_size)
+        self.caches = [StageCache(shape, stage, rows=rows, capacity=capacity) for stage in shape.stages]
         self.positions_BC = torch.full((rows, capacity), -1, dtype=torch.int64, device=shape.device)
         self.cursor = 0
         self.contents: list[tuple[ReferenceType[Tensor], ...]] = [()] * rows
@@ -55,6 +54,11 @@ class KVBatch:
     def capacity(self) -> int:
         """Columns allocated, C."""
         return self.positions_BC.shape[1]
+
+    def layer(self, index: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of one layer, [B, N, C, H] each, on its device: views of the cache."""
+        cache = next(cache for cache in self.caches if index < cache.stage.end)
+        return cache.keys_LBNCH[index - cache.stage.first], cache.values_LBNCH[index - cache.stage.first]
 
     def next_positions(self) -> Tensor:
         """The position that follows each row's last one, [B]; 0 for an empty row."""
@@ -71,8 +75,8 @@ class KVBatch:
         if needed <= self.capacity:
             return
         capacity = max(needed, self.capacity + GROWTH)
-        self.keys_LBNCH = self._grown(self.keys_LBNCH, self._empty(self.rows, capacity, self.shape.key_size))
-        self.values_LBNCH = self._grown(self.values_LBNCH, self._empty(self.rows, capacity, self.shape.value_size))
+        for cache in self.caches:
+            cache.grow(capacity, used=self.cursor)
         positions_BC = torch.full((self.rows, capacity), -1, dtype=torch.int64, device=self.shape.device)
         positions_BC[:, : self.cursor] = self.positions_BC[:, : self.cursor]
         self.positions_BC = positions_BC
@@ -84,8 +88,8 @@ class KVBatch:
         first = int(used.to(torch.int8).argmax()) if bool(used.any()) else self.cursor
         chosen = KVBatch(self.shape, len(rows), self.capacity - first)
         chosen.cursor = self.cursor - first
-        chosen.keys_LBNCH[:, :, :, : chosen.cursor] = self.keys_LBNCH[:, index_R, :, first : self.cursor]
-        chosen.values_LBNCH[:, :, :, : chosen.cursor] = self.values_LBNCH[:, index_R, :, first : self.cursor]
+        for new, old in zip(chosen.caches, self.caches, strict=True):
+            new.copy_rows(old, index_R, slice(first, self.cursor))
         chosen.positions_BC[:, : chosen.cursor] = self.positions_BC[index_R, first : self.cursor]
         chosen.contents = [self.contents[row] for row in rows]
         return chosen
@@ -103,6 +107,8 @@ class KVBatch:
     ) -> Segment:
         """Cuts what `row` wrote since column `start` as a segment: views of the cache, no copy, no padding.
 
+        Of a cache over several devices the segment is a copy on the main one; its row still goes on in place.
+
         Args:
             row: Row of the batch.
             start: First column of the turn; padding columns after it are left out.
@@ -115,9 +121,10 @@ class KVBatch:
         held = self.positions_BC[row, start : self.cursor] >= 0
         first = self.cursor - int(held.sum())
         assert bool(held[first - start :].all()), "a turn's positions are contiguous"
+        device = self.shape.device
         segment = Segment(
-            keys_LNTH=self.keys_LBNCH[:, row, :, first : self.cursor],
-            values_LNTH=self.values_LBNCH[:, row, :, first : self.cursor],
+            keys_LNTH=joined([c.keys_LBNCH[:, row, :, first : self.cursor] for c in self.caches], device),
+            values_LNTH=joined([c.values_LBNCH[:, row, :, first : self.cursor] for c in self.caches], device),
             positions_T=self.positions_BC[row, first : self.cursor].cpu(),
             home=self,
             role=role,
@@ -147,23 +154,15 @@ class KVBatch:
             target_T = torch.arange(position, position + len(segment))
             by_T = target_T - segment.positions_T
             keys_LNTH = segment.keys_LNTH.to(self.shape.device)
-            self.keys_LBNCH[:, row, :, column:end] = move(keys_LNTH, by_T) if by_T.any() else keys_LNTH
-            self.values_LBNCH[:, row, :, column:end] = segment.values_LNTH
+            keys_LNTH = move(keys_LNTH, by_T) if by_T.any() else keys_LNTH
+            for cache in self.caches:
+                cache.write(row, slice(column, end), keys_LNTH, segment.values_LNTH)
             self.positions_BC[row, column:end] = target_T.to(self.shape.device)
             column, position = end, position + len(segment)
         self.contents[row] = tuple(ref(segment.keys_LNTH) for segment in memory)
 
     def _ends_with(self, row: int, memory: Memory) -> bool:
         return int(self.positions_BC[row, self.cursor - 1]) == len(memory) - 1 if self.cursor else not memory
-
-    def _empty(self, rows: int, capacity: int, size: int) -> Tensor:
-        # Zeros, not uninitialised memory: a masked column gets weight 0, and 0 * NaN would still be NaN.
-        shape = (self.shape.layers, rows, self.shape.heads, capacity, size)
-        return torch.zeros(shape, dtype=self.shape.dtype, device=self.shape.device)
-
-    def _grown(self, old: Tensor, new: Tensor) -> Tensor:
-        new[:, :, :, : self.cursor] = old[:, :, :, : self.cursor]
-        return new
 
 
 def open_batch(shape: KVShape, memories: Sequence[Memory], *, columns: int, move: Move, spare: int = 0) -> KVBatch:

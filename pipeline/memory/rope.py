@@ -36,7 +36,7 @@ class Rotary:
         for kind in dict.fromkeys(self.kinds):  # one round per set of frequencies
             layers = [layer for layer, other in enumerate(self.kinds) if other == kind]
             chosen_LNTH = keys_LNTH[layers].float()
-            cos_1TR, sin_1TR = self._angles(chosen_LNTH, by_T.to(keys_LNTH.device), kind)
+            cos_1TR, sin_1TR = self._angles(chosen_LNTH[:1, :1], by_T.to(keys_LNTH.device), kind)
             turning_LNTR, fixed = chosen_LNTH[..., : self.width], chosen_LNTH[..., self.width :]
             turned_LNTR = self.apply(turning_LNTR, turning_LNTR, cos_1TR, sin_1TR)[1]
             moved_LNTH[layers] = torch.cat([turned_LNTR, fixed], dim=-1).to(keys_LNTH.dtype)
@@ -55,7 +55,8 @@ class Rotary:
         options: dict[str, Any] = {} if kind is None else {"layer_type": kind}
         cos_1TR, sin_1TR = self.module(like, by_T[None], **options)
         scaling_11R, _ = self.module(like, torch.zeros_like(by_T[None, :1]), **options)
-        return cos_1TR / scaling_11R, sin_1TR / scaling_11R
+        # A model over several devices may compute its angles on another one than keys are moved on.
+        return (cos_1TR / scaling_11R).to(like.device), (sin_1TR / scaling_11R).to(like.device)
 
 
 def immovable(reason: str) -> Callable[[Tensor, Tensor], Tensor]:

@@ -19,6 +19,23 @@ Part = Literal["full", "thoughts", "prompt"]
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stage:
+    """A run of layers whose keys and values lie on one device."""
+
+    first: int
+    """Its first layer."""
+    end: int
+    """The layer after its last one."""
+    device: torch.device
+    """Where they are."""
+
+    @property
+    def layers(self) -> slice:
+        """Its layers among all."""
+        return slice(self.first, self.end)
+
+
+@dataclass(frozen=True, kw_only=True)
 class KVShape:
     """What the keys and values of a model look like, for one position of one question."""
 
@@ -33,7 +50,20 @@ class KVShape:
     dtype: torch.dtype
     """Number format of keys and values."""
     device: torch.device
-    """Where they are."""
+    """The main device: where inputs enter and segments are cut to; where one device has all layers, that one."""
+    spread: tuple[Stage, ...] = ()
+    """The stages of a model over several devices, in order; none where `device` has all layers."""
+
+    def __post_init__(self) -> None:
+        starts, ends = [stage.first for stage in self.stages], [stage.end for stage in self.stages]
+        assert starts == [0, *ends[:-1]], "a stage begins where the one before it ends"
+        assert ends == sorted({*ends}), "a stage has layers"
+        assert ends[-1] == self.layers, "every layer is in a stage"
+
+    @property
+    def stages(self) -> tuple[Stage, ...]:
+        """The stages, of which a model on one device has one."""
+        return self.spread or (Stage(first=0, end=self.layers, device=self.device),)
 
     @property
     def bytes_per_position(self) -> int:
@@ -96,7 +126,7 @@ class Segment:
     arrival: Transfer | None = None
     """How it came from another replica, until its first reader has brought it into place."""
     home: object | None = field(default=None, repr=False)
-    """The live batch whose cache these tensors are views of, if they never left it."""
+    """The live batch that holds this at the end of a row, if it never left it."""
 
     def __post_init__(self) -> None:
         assert self.keys_LNTH.shape[:3] == self.values_LNTH.shape[:3], "keys and values disagree in shape"

@@ -53,7 +53,8 @@ class Transfer(Record):
     bytes: int
     """What was carried: keys and values, or with `reencode` the inputs that they are computed from."""
     seconds: float
-    """The question's share of the time to pack it, to fetch it and to bring it into place."""
+    """The question's share of the time to pack it, to fetch it and to bring it into place; direct transports fetch
+    behind the replica's back, which is not in it."""
 
 
 @dataclass(frozen=True, kw_only=True)

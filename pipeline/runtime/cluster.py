@@ -28,11 +28,12 @@ def base_dir() -> Path:
 
 
 @contextmanager
-def connected(address: str | None) -> Iterator[None]:
+def connected(address: str | None, *, pretended_gpus: int = 0) -> Iterator[None]:
     """Joins a cluster for the time of a run.
 
     Args:
         address: A cluster's address; without one, $RAY_ADDRESS (set inside a job), else a new local cluster.
+        pretended_gpus: GPUs that a new local cluster claims to have, for replicas that need none.
 
     Raises:
         ValueError: The cluster does not answer.
@@ -46,7 +47,7 @@ def connected(address: str | None) -> Iterator[None]:
             address=target,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            **({"include_dashboard": False} if local else {}),
+            **({"include_dashboard": False, "num_gpus": pretended_gpus or None} if local else {}),
         )
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise ValueError(f"--address {target!r} does not answer: {str(error).splitlines()[0]}") from error

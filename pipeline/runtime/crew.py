@@ -15,6 +15,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from pipeline.agents.actor import Replica, ReplicaStatus
 from pipeline.config import CARRIERS, RunConfig
 from pipeline.graphs import CollaborationPlan
+from pipeline.runtime.direct import connect, disconnect
 from pipeline.runtime.placement import Capacity, Resources, Seat, bundles, resources
 
 LOADING_SECONDS = 3600
@@ -92,8 +93,10 @@ def started_crew(
         statuses = _wait(actors, share, say)
         members = [Member(seat=s, actor=a, status=t) for s, a, t in zip(seats, actors, statuses, strict=True)]
         _check(members)
+        connect(actors, CARRIERS[config.execution.transport])
         yield Crew(members={member.seat.name: member for member in members}, resources=share)
     finally:
+        disconnect(CARRIERS[config.execution.transport])
         for actor in actors:
             ray.kill(actor)
         if group is not None:
@@ -103,7 +106,8 @@ def started_crew(
 def _together(count: int, share: Resources) -> tuple[PlacementGroup, list[dict[str, Any]]]:
     """A placement group for the replicas of a spread run, and each one's place in it."""
     parts, indices = bundles(count, share)
-    group = placement_group(parts, strategy="PACK")
+    # GPUs near each other, as memory travels between them; CPUs on all nodes, as replicas on one node share its cores.
+    group = placement_group(parts, strategy="PACK" if share.gpus else "SPREAD")
     return group, [
         {"scheduling_strategy": PlacementGroupSchedulingStrategy(group, placement_group_bundle_index=index)}
         for index in indices

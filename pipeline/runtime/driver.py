@@ -92,8 +92,11 @@ class Driver:
 
     def _has_room(self, batch: Batch) -> bool:
         """Whether a batch may start now."""
-        first = next((role for role in self._itinerary.roles if role not in batch.turns), self._itinerary.roles[-1])
-        return self._router.has_room(first, self._sizes.estimate(batch.living()))
+        return self._router.has_room(self._left(batch), self._sizes.estimate(batch.living()))
+
+    def _left(self, batch: Batch) -> tuple[str, ...]:
+        """The roles that have not taken their turn yet."""
+        return tuple(role for role in self._itinerary.roles if role not in batch.turns)
 
     async def _answer(self, batch: Batch) -> None:
         """Brings one batch to its end: answers, or another try."""
@@ -121,8 +124,7 @@ class Driver:
 
     async def _walk(self, batch: Batch) -> None:
         """Lets the roles that have not taken their turn yet take it; each leg starts when what it reads is there."""
-        left = [role for role in self._itinerary.roles if role not in batch.turns]
-        places = self._router.route(batch.key, left, batch.holders.values())
+        places = self._router.route(batch.key, self._left(batch), batch.holders.values())
         if places is None:
             raise LostError("nobody is there to answer", blamed=False, memory=False)
         legs = self._itinerary.legs(places)

@@ -57,7 +57,8 @@ def resources(count: int, execution: ExecutionConfig, capacity: Capacity) -> Res
         gpus = 1.0 if capacity.gpus else 0.0
         have, what = (capacity.gpus, "GPUs") if capacity.gpus else (cpus, "CPUs")
         require(count <= have, "replicas", count, f"at most {have:g}, the number of {what} in the cluster")
-    share = min(1.0, cpus / (2 * count))
+    # Whole hundredths: Ray rounds to ten thousandths, and rounded thirds would add up to more than their bundle has.
+    share = max(1, math.floor(100 * min(1.0, cpus / (2 * count)))) / 100
     return Resources(gpus=gpus, cpus=0.01 if gpus and share < 0.1 else share, threads=max(1, int(cpus // count)))
 
 
@@ -98,15 +99,25 @@ def seats(
     return tuple(_named(split, models)), counts is None
 
 
+def check_seats(roles: Sequence[str], execution: ExecutionConfig, model: ModelConfig) -> None:
+    """Refuses settings that fit the roles on no cluster, before one is asked.
+
+    Raises:
+        ValueError: The numbers or the checkpoints don't fit the roles.
+    """
+    seats(roles, execution, model, Capacity(gpus=0, cpus=1))
+
+
 def count_of(counts: object, execution: ExecutionConfig, capacity: Capacity, roles: int) -> int:
     """How many replicas there are to be, where no number is given for each role.
 
-    Auto is all GPUs; where there are none it is one a node, or spread one a role, as far as the CPUs go.
+    Auto is all GPUs; where none are there or to be used it is one a node, or spread one a role, as far as the CPUs go.
     """
     if isinstance(counts, int):
         return counts
-    if capacity.gpus:
-        return max(1, int(capacity.gpus / (execution.gpus_per_replica or 1)))
+    each = 1.0 if execution.gpus_per_replica is None else execution.gpus_per_replica
+    if capacity.gpus and each:
+        return max(1, int(capacity.gpus) * _sharing(each) if each < 1 else int(capacity.gpus // each))
     return capacity.nodes if execution.placement == "colocated" else max(1, min(roles, int(capacity.cpus)))
 
 
@@ -152,10 +163,15 @@ def bundles(count: int, share: Resources) -> tuple[list[dict[str, float]], list[
 
     Replicas with a fraction of a GPU share the bundle of one whole GPU, so that they share the device.
     """
-    together = math.floor(1 / share.gpus + 1e-9) if 0 < share.gpus < 1 else 1
+    together = _sharing(share.gpus) if 0 < share.gpus < 1 else 1
     groups = math.ceil(count / together)
     bundle = {"CPU": share.cpus * together, **({"GPU": share.gpus if share.gpus >= 1 else 1.0} if share.gpus else {})}
     return [bundle] * groups, [index // together for index in range(count)]
+
+
+def _sharing(gpus: float) -> int:
+    """How many replicas with so large a part of a GPU share one; Ray counts in ten thousandths."""
+    return 10_000 // max(1, round(10_000 * gpus))
 
 
 def _named(split: Sequence[tuple[str, ...]], models: Mapping[str, str]) -> Iterator[Seat]:

@@ -1,14 +1,16 @@
 """The router: which replica takes each turn of a batch, and whether another batch may start. Pure policy: no Ray.
 
-A turn goes to the replica that already holds memory of its batch, if that one plays the role, else to the one where it
-is expected to be done first. Two things hold a new batch back: every replica that could begin it has one in work and
-one waiting, or the memory under way would fill the object store beyond its budget.
+A turn goes to the replica that already holds memory of its batch, if that one plays the role, else to an idle one, else
+to the one where it is expected to be done first. Three things hold a new batch back: every replica that could begin it
+has one in work and one waiting, the memory under way would fill the object store beyond its budget, or nobody who is
+alive could take one of its turns.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 
 DEPTH = 2
 """Batches that a replica has at most before another is begun with it: one in work, one waiting."""
@@ -27,6 +29,8 @@ class Post:
     alive: bool = True
     load: int = 0
     """Batches under way in which it has yet to take a turn."""
+    chosen: int = 0
+    """When it was last given a turn, as a count of turns given."""
     pace: float | None = None
     """Seconds a turn, a moving average; none before the first."""
 
@@ -57,6 +61,7 @@ class Router:
         """
         self.posts, self._models, self.budget, self._depth = dict(posts), models, budget, depth
         self._trips: dict[str, Trip] = {}
+        self._given = count(1)
 
     @property
     def under_way(self) -> int:
@@ -68,12 +73,14 @@ class Router:
         """Bytes that the batches under way have a claim to."""
         return sum(trip.nbytes for trip in self._trips.values())
 
-    def has_room(self, first: str, nbytes: int) -> bool:
-        """Whether a batch that begins with the role `first` and takes `nbytes` of the store may start now.
+    def has_room(self, roles: Sequence[str], nbytes: int) -> bool:
+        """Whether a batch that has yet to take the turns of `roles` and takes `nbytes` of the store may start now.
 
         One batch may always be under way, however large it is.
         """
-        if any(self.posts[name].load < self._depth for name in self._candidates(first)):
+        first, *later = roles
+        can_begin = any(self.posts[name].load < self._depth for name in self._candidates(first))
+        if can_begin and all(map(self._candidates, later)):
             within = self.bytes_under_way + nbytes <= self.budget
             living = sum(post.alive for post in self.posts.values())
             return not self._trips or (within and len(self._trips) < self._depth * living)
@@ -106,6 +113,7 @@ class Router:
                 self.leave(batch)
                 return None
             self.posts[name].load += name not in trip.places.values()
+            self.posts[name].chosen = next(self._given)
             trip.places[role] = name
             held.append(name)
         return dict(trip.places)
@@ -153,7 +161,15 @@ class Router:
         near = [name for name in candidates if name in held]
         paces = [post.pace for post in self.posts.values() if post.pace is not None]
         usual = sum(paces) / len(paces) if paces else 1.0
-        return min(near or candidates, key=lambda name: self._wait(name, usual), default=None)
+        # Whoever is idle comes first, however slow: a queue elsewhere gets shorter by that too.
+        ranks = {name: (self.posts[name].load > 0, self._wait(name, usual)) for name in near or candidates}
+        if not held or not ranks:
+            return min(ranks, key=ranks.__getitem__, default=None)
+        # Who has just finished looks shorter of work than who is about to. A turn that comes later can't tell the two
+        # apart, and goes to the one of them that was not chosen for longest, or neighbours would get it in bursts.
+        busy, wait = min(ranks.values())
+        alike = [name for name, rank in ranks.items() if rank <= (busy, wait + usual)]
+        return min(alike, key=lambda name: self.posts[name].chosen)
 
     def _wait(self, name: str, usual: float) -> float:
         """Seconds until a turn that is given to a replica now would be done."""

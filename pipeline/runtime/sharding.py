@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -43,6 +44,10 @@ class StreamedBatch:
     """What users should know: of the models, and of what was lost and asked again."""
     replicas: tuple[Whereabouts, ...] = ()
     """Where all replicas are, if that has changed."""
+    driver_seconds: float = 0.0
+    """CPU time that the driver's thread has used so far."""
+    bytes_under_way: int = 0
+    """What the batches under way have a claim to in the object store."""
 
 
 def stream_predictions(
@@ -145,12 +150,18 @@ class Run:
             posts.close()
 
     async def _profile(self, driver: Driver, batches: Iterator[tuple[Assignment, ...]]) -> None:
-        """Has the first batch answered on one replica, and splits the replicas by the time that each role took."""
+        """Has two batches answered on one replica, and splits the replicas by the time that each role took.
+
+        What counts is the second batch: in the first one everything is done for the first time.
+        """
         roles, names = self._itinerary.roles, list(self._crew.members)
         self._router.recast(dict.fromkeys(names, roles))
         self._say("plan: the first questions are answered on one replica, to see how long each role takes")
         await driver.run(islice(batches, 1))
-        seconds = {role: self._seconds.get(role, 0.0) for role in roles}
+        first, self._seconds = self._seconds, {}
+        await driver.run(islice(batches, 1))
+        measured = self._seconds or first
+        seconds = {role: measured.get(role, 0.0) for role in roles}
         split = split_roles(roles, len(names), seconds, self._models)
         self._router.recast(dict(zip(names, split, strict=True)))
         told = ", ".join(f"{role} {took:.2f} s" for role, took in seconds.items())
@@ -162,7 +173,8 @@ class Run:
         await self._scoring.finish(assignments, answers)
 
     def _hand_on(self, rows: list[Prediction]) -> None:
-        self._outbox.put(StreamedBatch(predictions=rows))
+        used, claimed = time.thread_time(), self._router.bytes_under_way
+        self._outbox.put(StreamedBatch(predictions=rows, driver_seconds=used, bytes_under_way=claimed))
 
     def _tell(self, notice: str) -> None:
         self._outbox.put(StreamedBatch(predictions=[], notices=(notice,)))

@@ -16,6 +16,8 @@ WHOLE = 0.75
 """Of the store, what the memory of one single question may take; Ray begins to spill at 0.8."""
 PROMPT = 1500
 """Characters that a role's prompt and its thoughts weigh besides the question."""
+UNLIMITED = 1 << 62
+"""Bytes of memory that does not travel through the store."""
 MARGIN = 1.15
 """A batch is taken to be this much larger than the largest one like it so far."""
 
@@ -41,6 +43,8 @@ class Sizes:
 
     def limit(self, questions: int) -> int:
         """Bytes that the memory of one role may have for a batch of so many questions."""
+        if not self._travels:
+            return UNLIMITED
         return int((SHARE if questions > 1 else WHOLE) * self._store / self._senders)
 
     def estimate(self, assignments: Sequence[Assignment]) -> int:

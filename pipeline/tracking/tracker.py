@@ -87,10 +87,11 @@ def open_run(config: RunConfig, *, store: Path, run_id: str | None = None) -> It
         logging.getLogger(noisy).setLevel(logging.WARNING)
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for the result
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    uri = config.tracking.tracking_uri or f"sqlite:///{store / 'mlflow.db'}"
+    named = config.tracking.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    uri = named or f"sqlite:///{store / 'mlflow.db'}"
     try:
         client = mlflow.MlflowClient(tracking_uri=uri)
-        run = _start(client, config, None if config.tracking.tracking_uri else store / "mlartifacts", run_id)
+        run = _start(client, config, None if named else store / "mlartifacts", run_id)
     except Exception as error:  # whatever the store's client raises: MLflow's, SQLAlchemy's, sqlite3's, HTTP's
         reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
         raise ValueError(f"--tracking-uri {uri!r} can't be used: {reason}") from error

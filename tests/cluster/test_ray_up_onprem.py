@@ -23,7 +23,13 @@ from clusters import RAY, authentication, free_ports
 ROOT = Path(__file__).parents[2]
 SSHD = Path("/usr/sbin/sshd")
 MARK = "LATENTMAS_TEST"
+HEAD_IP, WORKER_IP = "127.0.0.1", "127.0.0.2"  # two addresses of this machine
 TOKEN = uuid.uuid4().hex
+NODES = """
+import ray
+ray.init(logging_level="ERROR")
+print(*(node["NodeManagerAddress"] for node in ray.nodes() if node["Alive"]))
+"""
 NEEDED = [tool for tool in ("ssh", "ssh-keygen", "rsync", "nc", "make") if shutil.which(tool) is None]
 pytestmark = [
     pytest.mark.ray,
@@ -37,10 +43,13 @@ pytestmark = [
 class Upped:
     """What `ray up` left running, and where it answers."""
 
+    gcs: str
     dashboard: str
     mlflow_port: int
     home: Path
-    log: str
+
+    def monitor_logs(self) -> list[Path]:
+        return sorted(self.home.parent.glob("head/session_2*/logs/monitor.*"))
 
 
 def marked_processes(mark: str) -> list[int]:
@@ -76,6 +85,7 @@ def running_sshd(folder: Path, home: Path, mark: str) -> Iterator[int]:
     if os.geteuid() == 0:
         Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where sshd separates its privileges
     (port,) = free_ports(1)
+    give_the_head_ssh(home, port)
     settings = [f"ListenAddress 127.0.0.1:{port}", f"HostKey {folder}/host", f"PidFile {folder}/sshd.pid"]
     settings += [f"AuthorizedKeysFile {folder}/user.pub", "StrictModes no", "UsePAM no", "PasswordAuthentication no"]
     settings += [f'SetEnv HOME={home} {MARK}={mark} PATH="{os.environ["PATH"]}"', "PermitRootLogin prohibit-password"]
@@ -89,6 +99,16 @@ def running_sshd(folder: Path, home: Path, mark: str) -> Iterator[int]:
     finally:
         process.terminate()
         process.wait(10)
+
+
+def give_the_head_ssh(home: Path, port: int) -> None:
+    """The head's way to its worker: an `ssh` that goes to the test's sshd, and finds the key in the test's home."""
+    shim = home / "bin/ssh"
+    shim.parent.mkdir()
+    proxy = f'-o ProxyCommand="nc 127.0.0.1 {port}"'
+    shim.write_text(f'#!/bin/sh\nexec {shutil.which("ssh")} -i {home}/ray_bootstrap_key.pem {proxy} "$@"\n')
+    shim.chmod(0o755)
+    (home / ".bash_profile").write_text("export PATH=$HOME/bin:$PATH\n")
 
 
 def packages_installed(home: Path) -> None:
@@ -107,28 +127,29 @@ def filled_in(folder: Path, ssh_port: int, ports: dict[str, int]) -> dict:
     """onprem.yaml with this machine's address, and with ports and temporary files that clash with no other Ray here."""
     config = yaml.safe_load((ROOT / "cluster/onprem.yaml").read_text())
     config["cluster_name"] = folder.name
-    config["provider"] |= {"head_ip": "127.0.0.1", "worker_ips": []}
+    config["provider"] |= {"head_ip": HEAD_IP, "worker_ips": [WORKER_IP]}
     config["auth"] = {
         "ssh_user": getpass.getuser(),
         "ssh_private_key": str(folder / "user"),
         "ssh_proxy_command": f"nc 127.0.0.1 {ssh_port}",
     }
     config["file_mounts"]["~/.ray/auth_token"] = str(folder / "token")
-    own = f"--node-ip-address=127.0.0.1 --num-cpus=2 --object-store-memory=300000000 --temp-dir={folder}/ray"
-    own += "".join(f" --{name}={port}" for name, port in zip(AGENT_PORTS, free_ports(len(AGENT_PORTS)), strict=True))
-    commands = []
-    for command in config["head_start_ray_commands"]:
-        if "ray stop" in command:  # it would end every other Ray on this machine
-            continue
+    for part, ip in (("head_start_ray_commands", HEAD_IP), ("worker_start_ray_commands", WORKER_IP)):
+        own = f"ray start --node-ip-address={ip} --num-cpus=1 --object-store-memory=300000000"
+        own += f" --temp-dir={folder}/{part[:4]}"  # nodes that share one unpack a job's files over each other's
+        own += "".join(
+            f" --{name}={port}" for name, port in zip(AGENT_PORTS, free_ports(len(AGENT_PORTS)), strict=True)
+        )
+        own += f" --ray-client-server-port={free_ports(1)[0]}" if ip == HEAD_IP else ""
+        # `ray stop` would end every other Ray on this machine
+        commands = [each.replace("ray start", own) for each in config[part] if "ray stop" not in each]
         for usual, port in ports.items():
-            assert any(usual in each for each in config["head_start_ray_commands"])
-            command = command.replace(usual, str(port))
-        commands.append(command.replace("ray start --head", f"ray start --head {own}"))
-    return {**config, "head_start_ray_commands": commands}
+            commands = [each.replace(usual, str(port)) for each in commands]
+        config[part] = commands
+    return config
 
 
 AGENT_PORTS = (
-    "ray-client-server-port",
     "node-manager-port",
     "object-manager-port",
     "dashboard-agent-listen-port",
@@ -157,9 +178,8 @@ def upped() -> Iterator[Upped]:
         done = subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
-        log = done.stdout + done.stderr
-        assert done.returncode == 0, log + (folder / "sshd.log").read_text()
-        yield Upped(f"http://127.0.0.1:{ports['8265']}", ports["5000"], home, log)
+        assert done.returncode == 0, done.stdout + done.stderr + (folder / "sshd.log").read_text()
+        yield Upped(f"{HEAD_IP}:{ports['6379']}", f"http://{HEAD_IP}:{ports['8265']}", ports["5000"], home)
 
 
 def submit(upped: Upped, entry: list[str], token: str | None) -> subprocess.CompletedProcess[str]:
@@ -174,6 +194,19 @@ def test_the_files_of_the_environment_are_on_the_node_and_the_token_is_its_owner
     token = upped.home / ".ray/auth_token"
     assert token.read_text() == TOKEN
     assert token.stat().st_mode & 0o077 == 0
+
+
+def test_the_worker_joins(upped):
+    environment = {**os.environ, **authentication(TOKEN), "RAY_ADDRESS": upped.gcs}
+    end = time.monotonic() + 180
+    alive: list[str] = []
+    while len(alive) < 2 and time.monotonic() < end:
+        time.sleep(2)
+        done = subprocess.run(
+            [sys.executable, "-c", NODES], env=environment, capture_output=True, text=True, timeout=60, check=True
+        )
+        alive = done.stdout.split()
+    assert WORKER_IP in alive, "".join(path.read_text() for path in upped.monitor_logs())
 
 
 def test_a_job_without_the_token_is_refused(upped):

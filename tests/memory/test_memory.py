@@ -74,7 +74,7 @@ def test_unsigned_memory_is_not_verified():
 def test_a_memory_survives_its_file(tmp_path, dtype):
     memory = Memory.of([segment(dtype=dtype).signed(), segment(3, latent_steps=3, dtype=dtype)])
     memory.save(tmp_path / "memory.safetensors")
-    loaded = Memory.load(tmp_path / "memory.safetensors", fingerprints={"f"})
+    loaded = Memory.load(tmp_path / "memory.safetensors", fingerprint="f")
     loaded.verify()
     assert len(loaded) == len(memory)
     assert loaded.nbytes == memory.nbytes
@@ -95,17 +95,17 @@ def test_a_file_for_another_model_is_refused_naming_both(tmp_path):
 def test_files_that_are_no_memory_are_refused(tmp_path):
     path = tmp_path / "memory.safetensors"
     with pytest.raises(ValueError, match="can't be read"):
-        Memory.load(path, fingerprints={"f"})
+        Memory.load(path, fingerprint="f")
     path.write_bytes(b"\x80\x04nothing")  # the head of a pickle
     with pytest.raises(ValueError, match="can't be read"):
-        Memory.load(path, fingerprints={"f"})
+        Memory.load(path, fingerprint="f")
     save_file({"a": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="is no memory file"):
-        Memory.load(path, fingerprints={"f"})
+        Memory.load(path, fingerprint="f")
     header = {"format": "latentmas-memory-1", "fingerprint": "f", "segments": json.dumps([{"role": "x"}])}
     save_file({"a": torch.zeros(1)}, path, metadata=header)
     with pytest.raises(ValueError, match="can't be read"):
-        Memory.load(path, fingerprints={"f"})
+        Memory.load(path, fingerprint="f")
 
 
 def test_memory_of_two_models_cannot_be_one_file(tmp_path):
@@ -127,7 +127,7 @@ def test_a_file_whose_content_was_changed_is_refused(tmp_path):
     signed.values_LNTH[0, 0, 0, 0] += 1
     Memory.of([signed]).save(tmp_path / "memory.safetensors")
     with pytest.raises(ValueError, match="was changed on its way"):
-        Memory.load(tmp_path / "memory.safetensors", fingerprints={"f"})
+        Memory.load(tmp_path / "memory.safetensors", fingerprint="f")
 
 
 def test_a_path_that_cannot_be_written_is_one_clear_line(tmp_path):
@@ -163,7 +163,7 @@ def test_files_with_impossible_content_are_refused(tmp_path, makers, tensors):
     path = tmp_path / "memory.safetensors"
     save_file({f"0.{name}": tensor for name, tensor in {**content, **tensors}.items()}, path, metadata=header)
     with pytest.raises(ValueError, match="can't be read as a memory file"):
-        Memory.load(path, fingerprints={"f"})
+        Memory.load(path, fingerprint="f")
 
 
 def test_a_segment_travels_to_another_process_without_its_batch():

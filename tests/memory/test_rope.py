@@ -56,7 +56,7 @@ def keys_at(lm, start: int, ids: list[int]) -> torch.Tensor:
     batch = lm.open([Memory()], columns=len(ids))
     positions = torch.arange(start, start + len(ids))[None]
     lm.forward(batch, lm.embed(torch.tensor([ids])), positions)
-    return batch.keys_LBNCH[:, 0, :, : len(ids)]
+    return batch.caches[0].keys_LBNCH[:, 0, :, : len(ids)]
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 13), (13, 0), (3, 40)])
@@ -128,4 +128,5 @@ def test_a_batch_whose_keys_were_moved_goes_on_as_if_they_had_been_made_there(lm
         segments.append(batch.cut(0, 0, role="r", question_id="q", fingerprint=lm.fingerprint, latent_steps=0))
     merged = lm.open([Memory.of(segments)], columns=1)
     assert merged.positions_BC[0, :7].tolist() == list(range(7))
-    torch.testing.assert_close(merged.keys_LBNCH[:, 0, :, 4:7], keys_at(lm, 4, second), atol=1e-4, rtol=1e-4)
+    moved = merged.caches[0].keys_LBNCH[:, 0, :, 4:7]
+    torch.testing.assert_close(moved, keys_at(lm, 4, second), atol=1e-4, rtol=1e-4)

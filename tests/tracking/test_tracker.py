@@ -47,6 +47,15 @@ def test_a_resumed_run_goes_on_in_the_same_mlflow_run(store):
     assert second.run_id == first.run_id
 
 
+def test_the_environment_names_the_server_where_no_flag_does(store, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{store / 'mlflow.db'}")
+    with open_run(RunConfig(), store=tmp_path) as tracked:
+        tracked.log_notice("replica r0 died")
+        tracked.log_notice("replica r0 is back")
+    assert client_of(store).get_run(tracked.run_id).data.tags["notice"] == "replica r0 died\nreplica r0 is back"
+    assert not (tmp_path / "mlflow.db").exists()
+
+
 def test_names_tell_runs_apart():
     names = [run_name(RunConfig.from_flat({"method": m, "model": "Qwen/Qwen3-4B"})) for m in ("single", "latent_mas")]
     assert names == ["single-Qwen3-4B", "latent_mas-sequential-Qwen3-4B-m10"]

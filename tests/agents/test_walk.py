@@ -248,8 +248,7 @@ def test_earlier_texts_that_leave_no_room_cut_the_turn_off_and_cost_no_neighbour
     together = answer_batch(assign([tight, QUESTIONS[0]]), team)
     alone = answer_batch(assign([QUESTIONS[0]]), team)[0]
     assert [turn.finish for turn in together[0].turns] == ["length"] * 4
-    assert together[0].turns[-1].text == ""
-    assert together[0].turns[-1].usage.output_tokens == 0
+    assert (together[0].turns[-1].text, together[0].turns[-1].usage.output_tokens) == ("", 0)
     assert together[0].truncated
     assert together[0].error == ""
     assert [turn.text for turn in together[1].turns] == [turn.text for turn in alone.turns]

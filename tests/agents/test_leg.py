@@ -1,0 +1,217 @@
+"""Legs: replicas that hand a batch on to each other answer as one replica does that keeps it to itself."""
+
+import hashlib
+import pickle
+from dataclasses import replace
+from functools import cache
+from itertools import cycle
+
+import pytest
+
+from pipeline.agents.leg import play_leg
+from pipeline.agents.team import build_team
+from pipeline.agents.walk import answer_batch
+from pipeline.config import CARRIERS, RunConfig
+from pipeline.graphs import plan_for
+from pipeline.records import LegOrder, Question
+from pipeline.runtime.assigning import assign
+from pipeline.runtime.batches import Batch
+from pipeline.runtime.legs import Itinerary
+from tiny import tiny_model
+
+QUESTIONS = [
+    Question(id="short", text="1+1", kind="number", gold="2"),
+    Question(
+        id="long", text="Anna has twelve apples and gives away a third of them. How many?", kind="number", gold="8"
+    ),
+    Question(id="letters", text="Which is even?", kind="choice", gold="B", labels=("A", "B")),
+]
+GRAPHS = {
+    "sequential": {},
+    "parallel": {"graph": "hierarchical"},
+    "chained": {"graph": "hierarchical", "experts": "chained"},
+    "texts": {"method": "text_mas"},
+}
+APART = ("r0", "r1", "r2", "r3")
+
+
+@cache
+def replica_model(number, **sizes):
+    """Models of the same weights, which share nothing else."""
+    return tiny_model("llama", **sizes)
+
+
+class Relay:
+    """Replicas of one process, and the way of a batch over them: what the driver does, one leg after another."""
+
+    def __init__(self, transport="object_store", models=replica_model, limit=2**40, accepts=(), **settings):
+        chosen = {"latent_steps": 3, "max_new_tokens": 6, "temperature": 0, **settings}
+        config = RunConfig.from_flat({**chosen, "placement": "spread", "transport": transport})
+        self.carrier, self.limit, self.accepts = CARRIERS[transport], limit, accepts
+        plan = plan_for(config.collaboration)
+        hands_over = config.collaboration.memory != "none"
+        self.itinerary = Itinerary(plan=plan, carrier=self.carrier, hands_over=hands_over)
+        self.memory = config.collaboration.memory
+        self.teams = {
+            name: build_team(models(number), config, plan, keep_inputs=self.carrier.inputs)
+            for name, number in zip(APART, cycle((0, 1)))  # noqa: B905 - as many as there are names
+        }
+        self.parcels = {}
+
+    def work(self, questions=QUESTIONS):
+        return tuple(assign(questions, memory=self.memory, seed=1, trace=0))
+
+    def at_home(self, work):
+        """The answers of one replica alone."""
+        return answer_batch(work, self.teams["r0"])
+
+    def answers(self, places, work):
+        """The answers of replicas that play a role each as told by `places`, in working order."""
+        batch = Batch(assignments=work)
+        legs = self.itinerary.legs(dict(zip(self.itinerary.roles, places, strict=True)))
+        for leg in legs:
+            asked, names = batch.living(), self.itinerary.parcels(leg)
+            if not asked:
+                break
+            order = LegOrder(
+                key="order",
+                roles=leg.roles,
+                assignments=asked,
+                earlier=batch.earlier(self.itinerary.before(leg)),
+                parcels=names,
+                send=self.itinerary.sent(leg, legs),
+                limit=self.limit,
+                accepts=self.accepts,
+            )
+            arrived = [shipped(self.parcels[name]) for name in names]
+            before = [digest(parcel) for parcel in arrived]
+            report, sent = play_leg(self.teams[leg.seat], leg.seat, self.carrier, order, arrived, fetching=0.5)
+            assert [digest(parcel) for parcel in arrived] == before
+            batch.book(leg, asked, report)
+            self.parcels |= dict(zip(order.send, sent, strict=True))
+        return batch.answers(self.itinerary.roles, dict.fromkeys(APART, 0.0))
+
+
+def shipped(parcel):
+    """A parcel as the object store gives it: in another process, and not to be written to."""
+    copy = pickle.loads(pickle.dumps(parcel))
+    copy.payload.flags.writeable = False
+    return copy
+
+
+def digest(parcel):
+    return hashlib.sha256(parcel.payload.tobytes()).digest()
+
+
+def told(answers):
+    return {a.question_id: [(t.role, t.text, t.finish, t.usage) for t in a.turns] for a in answers}
+
+
+MIXED = ("r0", "r1", "r1", "r0")
+CASES = [
+    ("full", "real", APART),
+    ("full", "real", ("r0", "r0", "r1", "r1")),
+    ("full", "shuffled", MIXED),
+    ("full", "none", APART),
+    ("thoughts", "real", MIXED),
+    ("thoughts", "shuffled", APART),
+]
+
+
+@pytest.mark.parametrize(("handover", "memory", "places"), CASES)
+@pytest.mark.parametrize("graph", GRAPHS)
+@pytest.mark.parametrize("transport", ["object_store", "reencode"])
+def test_replicas_that_hand_memory_over_answer_as_one_alone_does(transport, graph, handover, memory, places):
+    relay = Relay(transport, memory=memory, handover=handover, **GRAPHS[graph])
+    work = relay.work()
+    answers = relay.answers(places, work)
+    assert told(answers) == told(relay.at_home(work))
+    assert [[turn.replica for turn in answer.turns] for answer in answers] == [list(places)] * 3
+    assert bool(relay.parcels) == (memory != "none" and graph != "texts")
+
+
+def test_the_memory_that_travels_is_as_large_as_the_one_that_stays_and_is_booked_once():
+    relay = Relay()
+    work = relay.work()
+    stayed, travelled = relay.at_home(work), relay.answers(("r0", "r1", "r1", "r2"), work)
+    for here, there in zip(stayed, travelled, strict=True):
+        assert [turn.handover_bytes for turn in there.turns] == [turn.handover_bytes for turn in here.turns]
+        names = [[transfer.transport for transfer in turn.transfers] for turn in there.turns]
+        # The refiner finds the planner's memory where the critic has put it.
+        assert names == [[], ["object_store"], ["in_place"], ["object_store"]]
+        assert all(turn.handover_seconds > 0.5 / 3 for turn in (there.turns[1], there.turns[3]))
+    padding = 64 * 2 * len(work)
+    for role, parcel in relay.parcels.items():
+        position = relay.itinerary.roles.index(role)
+        made = sum(a.turns[position].usage.prefill_tokens + 3 for a in stayed)
+        nbytes = made * replica_model(0).shape.bytes_per_position
+        assert nbytes <= parcel.nbytes < nbytes + padding
+
+
+def test_what_is_recalled_is_booked_as_the_inputs_that_travelled():
+    relay = Relay("reencode")
+    answers = relay.answers(APART, relay.work())
+    assert sum(answer.turns[1].handover_bytes for answer in answers) <= relay.parcels["planner"].nbytes
+    assert all(turn.transfers[0].transport == "reencode" for answer in answers for turn in answer.turns[1:])
+
+
+@pytest.mark.parametrize("transport", ["object_store", "reencode"])
+@pytest.mark.parametrize(
+    ("width", "failing", "memory"), [(4000, "planner", "real"), (2200, "critic", "real"), (1400, "refiner", "shuffled")]
+)
+def test_a_question_that_does_not_fit_costs_no_other(transport, width, failing, memory):
+    relay = Relay(transport, models=lambda number: replica_model(number, max_position_embeddings=4000), memory=memory)
+    wide = Question(id="wide", text="x" * width, kind="number", gold="1")
+    work = relay.work([QUESTIONS[0], wide, *QUESTIONS[1:]])
+    hit = next(one.question.id for one in work if one.source is not None and one.source.id == "wide")
+    answers = {answer.question_id: answer for answer in relay.answers(APART, work)}
+    assert f"the {failing} needs" in answers.pop(hit).error
+    left = [one for one in work if one.question.id != hit]
+    alone = told(answer for one in left for answer in relay.at_home([one]))
+    assert told(answers.values()) == alone
+
+
+def test_a_parcel_beyond_the_limit_is_weighed_and_not_sent():
+    relay, sizes = Relay(), {}
+    for limit in (2**40, 1000):
+        relay.limit, order = limit, planners_order(relay, limit)
+        report, [parcel] = play_leg(relay.teams["r0"], "r0", relay.carrier, order, [], fetching=0)
+        sizes[limit] = report.parcel_bytes
+        assert (parcel is None) == (limit == 1000)
+    assert sizes[1000] == sizes[2**40]
+    assert planners_order(relay, sizes[1000][0]).limit == sizes[1000][0]
+
+
+def planners_order(relay, limit):
+    return LegOrder(
+        key="order",
+        roles=("planner",),
+        assignments=relay.work(),
+        earlier=(),
+        parcels=(),
+        send=("planner",),
+        limit=limit,
+        accepts=(),
+    )
+
+
+def test_a_batch_of_which_every_question_fails_is_reported_as_such():
+    relay = Relay()
+    wide = [Question(id=f"wide{i}", text="x" * 5000, kind="number", gold="1") for i in range(2)]
+    order = replace(planners_order(relay, 2**40), assignments=relay.work(wide))
+    report, [parcel] = play_leg(relay.teams["r0"], "r0", relay.carrier, order, [], fetching=0)
+    assert [question_id for question_id, _ in report.failed] == ["wide0", "wide1"]
+    assert [role.turns for role in report.turns] == [()]
+    assert (parcel.nbytes, parcel.labels) == (0, ())
+
+
+def test_memory_of_another_checkpoint_is_read_where_the_run_has_it_and_refused_elsewhere():
+    other = tiny_model("llama", seed=1)
+    models = [tiny_model("llama"), other]
+    work = Relay().work()
+    refused = Relay(models=models.__getitem__).answers(("r0", "r1", "r1", "r1"), work)
+    assert all("made by model" in answer.error for answer in refused)
+    accepts = tuple(lm.fingerprint for lm in models)
+    read = Relay(models=models.__getitem__, accepts=accepts).answers(("r0", "r1", "r1", "r1"), work)
+    assert not any(answer.error for answer in read)
+    assert told(read) != told(Relay().at_home(work))
