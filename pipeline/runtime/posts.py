@@ -21,8 +21,8 @@ Locate = Callable[[Mapping[str, Member]], None]
 """Told of all replicas when one of them is elsewhere."""
 RETRY_SECONDS = 0.5
 """Between two questions to a replica whether it is back."""
-NODE_SECONDS = 30
-"""How long Ray may take to notice that a node is dead; its health checks give up after some 20 s."""
+NODE_SECONDS = 60
+"""How long Ray may take to notice that a node is dead; some 20 s where its machine still answers."""
 
 
 class LostError(Exception):
@@ -127,6 +127,7 @@ class Posts:
     def _lost(self, seat: str, key: str, error: RayError) -> LostError:
         """Finds out what died, and waits for it in the background."""
         if isinstance(error, ObjectLostError):
+            self._say(f"memory of earlier turns was lost with its node; what needs it is asked anew ({_line(error)})")
             return LostError(f"memory was lost: {_line(error)}", blamed=False, memory=True)
         if isinstance(error, RayTaskError):  # a fault of ours on the replica, which lives
             return LostError(_line(error), blamed=True, memory=False)

@@ -8,7 +8,7 @@ from clusters import RayCluster, running_cluster
 from evaluations import StartedRun, evaluate, notice, own_questions, rows, started, texts
 from poison import WORD, save_poisoned_model
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SETTINGS = ["--max-new-tokens", "100", "--latent-steps", "3", "--batch-size", "2"]
 SPREAD = ["--placement", "spread", "--replicas", "2"]
 
@@ -94,15 +94,20 @@ def test_a_scoring_worker_dies(cluster, settings, calm, shared_store, tmp_path):
         check(run, calm, shared_store, "a scoring worker died")
 
 
-def test_a_whole_node_dies(settings, calm, shared_store, tmp_path):
+@pytest.mark.parametrize(
+    ("cpus", "placement"), [([2, 2], ["--replicas", "2"]), ([1, 1, 1], [*SPREAD, "--replicas", "3"])]
+)
+def test_a_whole_node_dies_and_no_question_is_blamed_for_it(cpus, placement, settings, calm, shared_store, tmp_path):
+    unforgiving = ["--batch-size", "1", "--max-crashes", "1"]
     with (
-        running_cluster([2, 2]) as two,
-        started(tmp_path / "run", "--address", two.head.address, *settings, "--replicas", "2") as run,
+        running_cluster(cpus) as several,
+        started(tmp_path / "run", "--address", several.head.address, *settings, *placement, *unforgiving) as run,
     ):
         run.wait_for_rows()
-        places = run.replicas()
-        assert places["r0"]["node"] != places["r1"]["node"]
-        two.nodes[1].kill()
+        homes = {process.pid for name in run.replicas() for process in run.replica(name).parents()}
+        used = [node for node in several.nodes if node.process.pid in homes]
+        assert len(used) == 2
+        used[-1].kill()
         check(run, calm, shared_store, "died")
 
 

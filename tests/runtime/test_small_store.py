@@ -10,7 +10,7 @@ from clusters import RAY, RayCluster, running_cluster
 from evaluations import evaluate, own_questions, rows, texts
 from tiny import save_tiny_model
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SMALLEST = 78_643_200
 """Bytes: Ray makes no smaller object store."""
 LARGE_MEMORY = {"num_hidden_layers": 8, "num_attention_heads": 8, "num_key_value_heads": 8, "head_dim": 64}
