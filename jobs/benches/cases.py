@@ -40,7 +40,7 @@ class Scale:
     """Models whose stage times are run too; none leaves them out."""
     time_scale: float = 0.3
     """Models' times are multiplied by this, so that a case ends soon."""
-    byte_scale: float = 0.01
+    byte_scale: float = 0.002
     """Sizes of parcels are multiplied by this, so that one machine can hold those of many."""
     seconds: float = 8.0
     """How long the steady part of a case is to last."""
