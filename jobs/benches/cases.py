@@ -36,13 +36,13 @@ class Scale:
     """Questions in a batch."""
     turn_seconds: float = 0.5
     """The fixed turn time; 0 leaves these cases out."""
-    models: str = "Qwen3-4B,Qwen3-8B,Qwen3-14B"
-    """Models whose stage times are run too; none leaves them out."""
+    models: str = "Qwen3-8B"
+    """Models whose stage times are run too: Qwen3-4B, Qwen3-8B, Qwen3-14B; none leaves them out."""
     time_scale: float = 0.3
     """Models' times are multiplied by this, so that a case ends soon."""
-    byte_scale: float = 0.01
+    byte_scale: float = 0.002
     """Sizes of parcels are multiplied by this, so that one machine can hold those of many."""
-    seconds: float = 8.0
+    seconds: float = 6.0
     """How long the steady part of a case is to last."""
     quick: bool = False
     """Two small cases instead: 4 stand-ins, 2 seconds each, no models."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import pickle
 from typing import Any, ClassVar, Self
 
 
@@ -15,7 +15,7 @@ class Record:
 
     def to_json(self) -> str:
         """Returns the record as one line of JSON."""
-        return json.dumps(asdict(self), ensure_ascii=False)  # type: ignore[call-overload]
+        return json.dumps(self, default=vars, ensure_ascii=False)
 
     @classmethod
     def from_json(cls, line: str) -> Self:
@@ -26,6 +26,17 @@ class Record:
     def from_dict(cls, values: dict[str, Any]) -> Self:
         """Builds the record from its fields; lists become tuples, and the parts that are records themselves records."""
         return cls(**{name: _revive(v, cls.parts.get(name)) for name, v in values.items()})
+
+
+class Shipment(Record):
+    """A record that goes to actors and back: pickled in one piece, as Ray's pickler stops at every object in it."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpacked, (type(self), pickle.dumps(vars(self), pickle.HIGHEST_PROTOCOL))
+
+
+def _unpacked(kind: type[Shipment], fields: bytes) -> Shipment:
+    return kind(**pickle.loads(fields))
 
 
 def _revive(value: Any, part: type[Record] | None) -> Any:

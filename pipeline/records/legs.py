@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pipeline.records.base import Record
+from pipeline.records.base import Record, Shipment
 from pipeline.records.questions import Assignment
 from pipeline.records.turns import Turn
 
@@ -22,7 +22,7 @@ class RoleTurns(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LegOrder(Record):
+class LegOrder(Shipment):
     """What a replica is asked to do."""
 
     parts = {"assignments": Assignment, "earlier": RoleTurns}
@@ -46,7 +46,7 @@ class LegOrder(Record):
 
 
 @dataclass(frozen=True, kw_only=True)
-class LegReport(Record):
+class LegReport(Shipment):
     """What came of a leg; the parcels come beside it."""
 
     parts = {"turns": RoleTurns}

@@ -43,7 +43,8 @@ class Driver:
         self._waiting: deque[Batch] = deque()
         self._tasks: set[asyncio.Task[None]] = set()
         self._finishing: set[asyncio.Task[None]] = set()  # those of them that have their answers
-        self._learned = asyncio.Event()
+        self._stirred = asyncio.Event()  # something ended, or a batch's size became known
+        self._fault: BaseException | None = None
         self.legs = 0
         """Legs that were carried out."""
 
@@ -55,7 +56,7 @@ class Driver:
             BrokenCrewError: No replica is left.
         """
         batches = (Batch(assignments=batch) for batch in questions)
-        change = asyncio.create_task(self._posts.change())
+        change = self._watched(self._posts.change())
         try:
             while self._head(batches) or self._tasks:
                 # 1. Start as many batches as there is room for.
@@ -64,16 +65,15 @@ class Driver:
                     self._spawn(self._answer(batch))
                     await asyncio.sleep(0)  # the batch enters the router's books before the next one asks for room
                 # 2. Wait until something ends, a batch's size is known, or a replica is back.
-                learned = asyncio.create_task(self._learned.wait())
-                done, _ = await asyncio.wait({*self._tasks, change, learned}, return_when=asyncio.FIRST_COMPLETED)
-                learned.cancel()
-                self._learned.clear()
-                for task in done - {learned}:
-                    task.result()
-                self._tasks -= done
-                self._finishing -= done
+                await self._stirred.wait()
+                self._stirred.clear()
                 if change.done():
-                    change = asyncio.create_task(self._posts.change())
+                    change.result()
+                    change = self._watched(self._posts.change())
+                if self._fault:
+                    break
+            if self._fault:
+                raise self._fault
         except ValueError:
             await asyncio.gather(*self._finishing)  # what has been answered is graded and kept
             raise
@@ -173,7 +173,7 @@ class Driver:
         largest = max(report.parcel_bytes)
         self._sizes.learn(order.assignments, largest)
         self._router.claim(batch.key, self._sizes.estimate(order.assignments))
-        self._learned.set()
+        self._stirred.set()
         if largest > order.limit:
             if len(order.assignments) == 1:
                 one = order.assignments[0].question.id
@@ -191,6 +191,19 @@ class Driver:
             del batch.parcels[role]
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
+        task = self._watched(work)
         self._tasks.add(task)
+        task.add_done_callback(self._ended)
         return task
+
+    def _watched(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        """A task whose end wakes the driver. Waiting for all of them at once costs as much each time as there are."""
+        task = asyncio.create_task(work)
+        task.add_done_callback(lambda _: self._stirred.set())
+        return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        self._finishing.discard(task)
+        if not task.cancelled():
+            self._fault = self._fault or task.exception()

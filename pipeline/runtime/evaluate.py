@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,6 +19,9 @@ from pipeline.runtime.progress import progress
 from pipeline.runtime.results import RunFolder
 from pipeline.runtime.sharding import stream_predictions
 from pipeline.tracking import TrackedRun, open_run
+
+EVERY = 1.0
+"""Seconds at least between two points of progress in the tracker."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,9 +83,36 @@ def evaluate(request: RunRequest) -> RunMetrics:
     return metrics
 
 
+class Tally:
+    """What has come in so far, and whether it is time to tell the tracker, where a word takes as long as a batch."""
+
+    def __init__(self, every: float) -> None:
+        self.rows = self._scored = self._correct = 0
+        self._every, self._told = every, -every
+
+    @property
+    def accuracy(self) -> float:
+        """Of the rows that are scored."""
+        return self._correct / max(self._scored, 1)
+
+    def add(self, rows: Sequence[Prediction]) -> None:
+        """Counts rows in."""
+        self.rows += len(rows)
+        self._scored += sum(row.correct is not None for row in rows)
+        self._correct += sum(bool(row.correct) for row in rows)
+
+    def due(self) -> bool:
+        """Whether the last time was long enough ago; if so, this is one."""
+        now = time.monotonic()
+        due = now - self._told >= self._every
+        self._told = now if due else self._told
+        return due
+
+
 def _ask(request: RunRequest, done: Sequence[Prediction], run: TrackedRun, attempt: int) -> None:
     """Streams answers into the run folder and tells how it goes."""
-    config, rows = request.config, list(done)
+    config, tally = request.config, Tally(EVERY)
+    tally.add(done)
     finished = {row.question_id for row in done}
     todo = [assignment for assignment in request.assignments if assignment.question.id not in finished]
     with progress(f"{config.collaboration.method} on {config.data.task}", len(request.assignments)) as report:
@@ -95,11 +126,10 @@ def _ask(request: RunRequest, done: Sequence[Prediction], run: TrackedRun, attem
             if not batch.predictions:
                 continue
             request.folder.append(batch.predictions)
-            rows += batch.predictions
-            scored = [row for row in rows if row.correct is not None]
-            accuracy = sum(bool(row.correct) for row in scored) / max(len(scored), 1)
-            run.log_progress({"accuracy_so_far": accuracy}, step=len(rows))
-            report(len(rows), f"accuracy so far {100 * accuracy:.1f} %")
+            tally.add(batch.predictions)
+            if tally.due() or tally.rows == len(request.assignments):
+                run.log_progress({"accuracy_so_far": tally.accuracy}, step=tally.rows)
+            report(tally.rows, f"accuracy so far {100 * tally.accuracy:.1f} %")
 
 
 def _unanswered(request: RunRequest, rows: Sequence[Prediction], attempt: int) -> list[Prediction]:

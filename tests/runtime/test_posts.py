@@ -40,7 +40,7 @@ def posts_of(monkeypatch, **models):
     }
     router = Router({n: Post(roles=frozenset({"solver"}), model=m) for n, m in models.items()}, models, budget=1)
     crew = Crew(members=members, resources=Resources(gpus=0, cpus=1, threads=1))
-    return Posts(crew, router, CARRIERS["object_store"], lambda _: None)
+    return Posts(crew, router, CARRIERS["object_store"], lambda _: None, lambda _: None)
 
 
 async def lose(posts, seat):
@@ -59,8 +59,7 @@ def test_an_order_to_a_replica_that_is_gone_for_good_is_lost_and_nobodys_fault(m
         posts.prefetch("r0", "r1", SimpleNamespace())
         assert "is gone" in str(again)
         assert not again.blamed
-        with pytest.raises(asyncio.TimeoutError):
-            await asyncio.wait_for(posts.change(), timeout=0.01)
+        await asyncio.wait_for(posts.change(), timeout=5)  # and the crew is not broken
 
     asyncio.run(work())
 
@@ -70,7 +69,7 @@ def test_a_crew_without_any_replica_of_a_checkpoint_is_broken(monkeypatch, model
     async def work():
         posts = posts_of(monkeypatch, **models)
         await lose(posts, "r0")
-        with pytest.raises(BrokenCrewError, match="no replica is left"):
+        with pytest.raises(BrokenCrewError, match="no replica of .* is left"):
             await asyncio.wait_for(posts.change(), timeout=5)
 
     asyncio.run(work())
