@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -32,6 +32,9 @@ from pipeline.runtime.placement import seats, split_roles
 from pipeline.runtime.posts import Posts
 from pipeline.runtime.router import Post, Router
 from pipeline.runtime.sizes import Sizes
+
+Batches = Generator[tuple[Assignment, ...], None, None]
+"""Questions to answer together, as they are pulled."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,7 +85,7 @@ def stream_predictions(
             yield from stream
 
 
-def batches_of(assignments: Sequence[Assignment], size: int) -> Iterator[tuple[Assignment, ...]]:
+def batches_of(assignments: Sequence[Assignment], size: int) -> Batches:
     """Cuts questions into batches, as they are pulled."""
     dataset = ray.data.from_items([{"assignment": assignment.to_json()} for assignment in assignments])
     for batch in dataset.iter_batches(batch_size=size, prefetch_batches=1):
@@ -112,7 +115,7 @@ class Run:
         self._scoring = Scoring(at_once=max(half, 1), attempt=attempt, say=self._tell, hand_on=self._hand_on)
 
     @contextmanager
-    def started(self, batches: Iterator[tuple[Assignment, ...]]) -> Iterator[Iterator[StreamedBatch]]:
+    def started(self, batches: Batches) -> Iterator[Iterator[StreamedBatch]]:
         """Runs the driver while the block reads what comes out."""
         loop = asyncio.new_event_loop()
         task = loop.create_task(self._drive(batches))
@@ -137,7 +140,7 @@ class Run:
                 raise event
             yield event
 
-    async def _drive(self, batches: Iterator[tuple[Assignment, ...]]) -> None:
+    async def _drive(self, batches: Batches) -> None:
         posts = Posts(self._crew, self._router, self._itinerary.carrier, self._tell, self._locate)
         driver = Driver(posts, self._router, self._itinerary, self._sizes, self._config, self._finish)
         try:
@@ -148,6 +151,7 @@ class Run:
             await driver.run(batches)
         finally:
             posts.close()
+            batches.close()  # else Ray Data ends when it is collected: after the cluster is left it would start another
 
     async def _profile(self, driver: Driver, batches: Iterator[tuple[Assignment, ...]]) -> None:
         """Has two batches answered on one replica, and splits the replicas by the time that each role took.
