@@ -108,7 +108,7 @@ class Simulator:
     def restore(self, name: str) -> None:
         """Brings a replica back."""
         self.machines[name].alive = True
-        self.router.back(name)
+        self.router.back(name, "")
 
     def _admit(self) -> None:
         while self.waiting and self._has_room(self.waiting[0]):

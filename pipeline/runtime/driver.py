@@ -78,8 +78,10 @@ class Driver:
             await asyncio.gather(*self._finishing)  # what has been answered is graded and kept
             raise
         finally:
-            for task in (change, *self._tasks):
+            left = (change, *self._tasks)
+            for task in left:
                 task.cancel()
+            await asyncio.gather(*left, return_exceptions=True)  # nobody may ask the cluster for anything after this
 
     def _head(self, batches: Iterator[Batch]) -> Batch | None:
         """The batch whose turn it is: one asked again, else a new one; split, if the store has no room for it whole."""
@@ -92,7 +94,8 @@ class Driver:
 
     def _has_room(self, batch: Batch) -> bool:
         """Whether a batch may start now."""
-        return self._router.has_room(self._left(batch), self._sizes.estimate(batch.living()))
+        claim = self._sizes.estimate(batch.living())
+        return self._router.has_room(self._left(batch), claim, batch.holders.values())
 
     def _left(self, batch: Batch) -> tuple[str, ...]:
         """The roles that have not taken their turn yet."""

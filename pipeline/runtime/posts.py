@@ -119,10 +119,11 @@ class Posts:
             reason = next(why for name, why in self._missing.items() if models[name] == model)
             raise BrokenCrewError(f"no replica of {model} is left: {reason}")
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """Stops waiting for replicas that are not back."""
         for task in self._recoveries.values():
             task.cancel()
+        await asyncio.gather(*self._recoveries.values(), return_exceptions=True)
 
     def _lost(self, seat: str, key: str, error: RayError) -> LostError:
         """Finds out what died, and waits for it in the background."""
@@ -167,7 +168,7 @@ class Posts:
                     return self._gone(seat, status.failure)
                 self._members[seat] = replace(member, status=status)
                 del self._recoveries[seat]
-                self._router.back(seat)
+                self._router.back(seat, status.node)
                 self._locate(self.members)
                 self._say(f"replica {seat} is back after {time.monotonic() - began:.0f} s")
                 return self._changed.set()

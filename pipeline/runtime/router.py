@@ -2,13 +2,14 @@
 
 A turn goes to the replica that already holds memory of its batch, if that one plays the role, else to an idle one, else
 to the one where it is expected to be done first. Three things hold a new batch back: every replica that could begin it
-has one in work and one waiting, the memory under way would fill the object store beyond its budget, or nobody who is
-alive could take one of its turns.
+has one in work and one waiting, the memory under way would fill the object store of a node that the batch comes by
+beyond its budget, or nobody who is alive could take one of its turns.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 
@@ -26,6 +27,8 @@ class Post:
     """Roles that it plays."""
     model: str
     """Its checkpoint."""
+    node: str = ""
+    """Where it is: replicas of one node share its object store."""
     alive: bool = True
     load: int = 0
     """Batches under way in which it has yet to take a turn."""
@@ -40,9 +43,11 @@ class Trip:
     """A batch under way."""
 
     nbytes: int
-    """Its share of the object store's budget."""
+    """What it claims of the object store of every node that it comes by."""
     places: dict[str, str] = field(default_factory=dict)
     """Who has yet to take which role's turn."""
+    nodes: set[str] = field(default_factory=set)
+    """The nodes that it comes by."""
 
 
 class Router:
@@ -56,11 +61,13 @@ class Router:
         Args:
             posts: The replicas by name.
             models: The checkpoint of each role.
-            budget: Bytes of memory that may be under way in the object store.
+            budget: Bytes of memory that may be under way in the object store of each node.
             depth: Batches that a replica has at most before another is begun with it.
         """
         self.posts, self._models, self.budget, self._depth = dict(posts), models, budget, depth
         self._trips: dict[str, Trip] = {}
+        self._claims: Counter[str] = Counter()  # bytes by node
+        self._guests: Counter[str] = Counter()  # batches by node
         self._given = count(1)
 
     @property
@@ -73,18 +80,27 @@ class Router:
         """Bytes that the batches under way have a claim to."""
         return sum(trip.nbytes for trip in self._trips.values())
 
-    def has_room(self, roles: Sequence[str], nbytes: int) -> bool:
-        """Whether a batch that has yet to take the turns of `roles` and takes `nbytes` of the store may start now.
+    def bytes_on(self, node: str) -> int:
+        """Bytes that the batches under way have a claim to on one node."""
+        return self._claims[node]
 
-        One batch may always be under way, however large it is.
+    def has_room(self, roles: Sequence[str], nbytes: int, holders: Iterable[str] = ()) -> bool:
+        """Whether a batch that has yet to take the turns of `roles` may start now.
+
+        One batch may always be under way on a node, however large it is.
+
+        Args:
+            roles: Whose turns, in working order.
+            nbytes: What the batch would claim of the store of every node that it comes by.
+            holders: Replicas that hold memory of it already.
         """
-        first, *later = roles
-        can_begin = any(self.posts[name].load < self._depth for name in self._candidates(first))
-        if can_begin and all(map(self._candidates, later)):
-            within = self.bytes_under_way + nbytes <= self.budget
-            living = sum(post.alive for post in self.posts.values())
-            return not self._trips or (within and len(self._trips) < self._depth * living)
-        return False
+        if not any(self.posts[name].load < self._depth for name in self._candidates(roles[0])):
+            return False
+        places = self._plan(roles, holders)
+        if places is None or len(self._trips) >= self._depth * sum(post.alive for post in self.posts.values()):
+            return False
+        nodes = {self.posts[name].node for name in (*places.values(), *holders)}
+        return all(not self._guests[node] or self._claims[node] + nbytes <= self.budget for node in nodes)
 
     def start(self, batch: str, nbytes: int) -> None:
         """Enters a batch."""
@@ -92,7 +108,10 @@ class Router:
 
     def claim(self, batch: str, nbytes: int) -> None:
         """Corrects what a batch takes of the store, now that it is known."""
-        self._trips[batch].nbytes = nbytes
+        trip = self._trips[batch]
+        for node in trip.nodes:
+            self._claims[node] += nbytes - trip.nbytes
+        trip.nbytes = nbytes
 
     def route(self, batch: str, roles: Sequence[str], holders: Iterable[str] = ()) -> dict[str, str] | None:
         """Chooses replicas for the turns that a batch has yet to take.
@@ -106,17 +125,20 @@ class Router:
             A replica for each role; none if nobody alive can play one of them.
         """
         self.leave(batch)
-        held, trip = list(holders), self._trips[batch]
-        for role in roles:
-            name = self._choose(role, held)
-            if name is None:
-                self.leave(batch)
-                return None
-            self.posts[name].load += name not in trip.places.values()
+        trip, held = self._trips[batch], list(holders)
+        places = self._plan(roles, held)
+        if places is None:
+            return None
+        trip.places = dict(places)
+        for name in places.values():
             self.posts[name].chosen = next(self._given)
-            trip.places[role] = name
-            held.append(name)
-        return dict(trip.places)
+        for name in set(places.values()):
+            self.posts[name].load += 1
+        new = {self.posts[name].node for name in (*places.values(), *held)} - trip.nodes
+        trip.nodes |= new
+        self._guests.update(new)
+        self._claims.update(dict.fromkeys(new, trip.nbytes))
+        return places
 
     def took(self, batch: str, roles: Sequence[str], seconds: float) -> None:
         """Books turns that have been taken on one replica, one after another, in `seconds` all together."""
@@ -135,15 +157,17 @@ class Router:
     def end(self, batch: str) -> None:
         """Ends a batch, whatever became of it."""
         self.leave(batch)
-        del self._trips[batch]
+        trip = self._trips.pop(batch)
+        self._guests.subtract(trip.nodes)
+        self._claims.subtract(dict.fromkeys(trip.nodes, trip.nbytes))
 
     def lost(self, name: str) -> None:
         """Gives a replica no more turns."""
         self.posts[name].alive = False
 
-    def back(self, name: str) -> None:
-        """Takes a replica in again."""
-        self.posts[name].alive = True
+    def back(self, name: str, node: str) -> None:
+        """Takes a replica in again, wherever it is now."""
+        self.posts[name].alive, self.posts[name].node = True, node
 
     def recast(self, roles: Mapping[str, Iterable[str]]) -> None:
         """Gives replicas other roles."""
@@ -156,13 +180,26 @@ class Router:
         own = [name for name, post in living.items() if role in post.roles]
         return own or [name for name, post in living.items() if post.model == self._models[role]]
 
-    def _choose(self, role: str, held: Sequence[str]) -> str | None:
+    def _plan(self, roles: Sequence[str], holders: Iterable[str]) -> dict[str, str] | None:
+        """A replica for each role, in working order; none if nobody alive can play one of them."""
+        places, held = dict[str, str](), list(holders)
+        for role in roles:
+            name = self._choose(role, held, set(places.values()))
+            if name is None:
+                return None
+            places[role] = name
+            held.append(name)
+        return places
+
+    def _choose(self, role: str, held: Sequence[str], here: Collection[str]) -> str | None:
+        """Who takes a turn of a batch: `held` hold memory of it, and `here` have a turn of it already."""
         candidates = self._candidates(role)
         near = [name for name in candidates if name in held]
         paces = [post.pace for post in self.posts.values() if post.pace is not None]
         usual = sum(paces) / len(paces) if paces else 1.0
+        loads = {name: self.posts[name].load + (name in here) for name in near or candidates}
         # Whoever is idle comes first, however slow: a queue elsewhere gets shorter by that too.
-        ranks = {name: (self.posts[name].load > 0, self._wait(name, usual)) for name in near or candidates}
+        ranks = {name: (load > 0, (load + 1) * (self.posts[name].pace or usual)) for name, load in loads.items()}
         if not held or not ranks:
             return min(ranks, key=ranks.__getitem__, default=None)
         # Who has just finished looks shorter of work than who is about to. A turn that comes later can't tell the two
@@ -170,8 +207,3 @@ class Router:
         busy, wait = min(ranks.values())
         alike = [name for name, rank in ranks.items() if rank <= (busy, wait + usual)]
         return min(alike, key=lambda name: self.posts[name].chosen)
-
-    def _wait(self, name: str, usual: float) -> float:
-        """Seconds until a turn that is given to a replica now would be done."""
-        post = self.posts[name]
-        return (post.load + 1) * (usual if post.pace is None else post.pace)

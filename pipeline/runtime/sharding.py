@@ -37,6 +37,10 @@ Batches = Generator[tuple[Assignment, ...], None, None]
 """Questions to answer together, as they are pulled."""
 
 
+STOPPING_SECONDS = 60
+"""How long the driver may take to leave what it is in the middle of; it must not outlive the connection to Ray."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class StreamedBatch:
     """What comes out of the stream at once."""
@@ -109,7 +113,9 @@ class Run:
         travels = execution.placement == "spread" and self._itinerary.hands_over and not self._itinerary.carrier.inputs
         self._sizes = Sizes(crew.store_bytes(), senders=self._itinerary.senders(), travels=travels)
         members = crew.members.items()
-        posts = {name: Post(roles=frozenset(m.seat.roles), model=m.seat.model) for name, m in members}
+        posts = {
+            name: Post(roles=frozenset(m.seat.roles), model=m.seat.model, node=m.status.node) for name, m in members
+        }
         self._router = Router(posts, self._models, budget=self._sizes.budget)
         half = int(cluster_capacity().cpus / 2)  # of the CPUs; the other one is the replicas'
         self._scoring = Scoring(at_once=max(half, 1), attempt=attempt, say=self._tell, hand_on=self._hand_on)
@@ -125,7 +131,7 @@ class Run:
             yield self._events()
         finally:
             loop.call_soon_threadsafe(task.cancel)
-            thread.join(timeout=10)
+            thread.join(timeout=STOPPING_SECONDS)
 
     def _work(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
         try:
@@ -150,7 +156,7 @@ class Run:
             self._locate(posts.members)
             await driver.run(batches)
         finally:
-            posts.close()
+            await posts.close()
             batches.close()  # else Ray Data ends when it is collected: after the cluster is left it would start another
 
     async def _profile(self, driver: Driver, batches: Iterator[tuple[Assignment, ...]]) -> None:
@@ -199,7 +205,7 @@ class Run:
         execution, roles = self._config.execution, self._itinerary.roles
         lines = [f"plan: {execution.placement}, {len(self._crew.members)} replicas, batches of {execution.batch_size}"]
         if self._sizes.budget and execution.placement == "spread":
-            lines[0] += f", memory by {execution.transport}, at most {self._sizes.budget / 1e6:.0f} MB under way"
+            lines[0] += f", memory by {execution.transport}, at most {self._sizes.budget / 1e6:.0f} MB under way a node"
         for name, member in self._crew.members.items():
             plays = self._plays(name)
             who = "all roles" if plays == roles else ", ".join(plays)

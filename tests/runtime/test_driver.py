@@ -110,7 +110,7 @@ class Stage:
         return LostError("died", blamed=blamed, memory=memory)
 
     def restore(self, seat):
-        self.router.back(seat)
+        self.router.back(seat, "")
         self.changed.set()
 
 

@@ -13,10 +13,13 @@ from simulator import Simulator
 ROLES = ("planner", "critic", "refiner", "solver")
 
 
-def router(posts, *, budget=100, models=None, **settings):
+def router(posts, *, budget=100, models=None, nodes=None, **settings):
     """A router over replicas with these roles each."""
-    models = models or dict.fromkeys(ROLES, "m")
-    made = {name: Post(roles=frozenset(roles), model=models[roles[0]]) for name, roles in posts.items()}
+    models, nodes = models or dict.fromkeys(ROLES, "m"), nodes or {}
+    made = {
+        name: Post(roles=frozenset(roles), model=models[roles[0]], node=nodes.get(name, ""))
+        for name, roles in posts.items()
+    }
     return Router(made, models, budget=budget, **settings)
 
 
@@ -165,7 +168,7 @@ def test_a_batch_that_nobody_alive_can_finish_does_not_start():
     assert routes.has_room(ROLES[:3], 0)
     assert started(routes, "a") is None
     assert routes.posts["r0"].load == 0
-    routes.back("r1")
+    routes.back("r1", "")
     assert routes.has_room(ROLES, 0)
 
 
@@ -206,3 +209,29 @@ def test_policy_is_pure():
     modules = ", ".join(f"pipeline.runtime.{name}" for name in ("router", "placement", "legs", "batches", "sizes"))
     code = f"import sys, {modules}; sys.exit(bool({{'ray', 'torch'}} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_a_batch_claims_the_stores_of_the_nodes_that_it_comes_by_and_no_others():
+    pairs = {"r0": ROLES[:3], "r1": ROLES[3:], "r2": ROLES[:3], "r3": ROLES[3:]}
+    nodes = {"r0": "a", "r1": "a", "r2": "b", "r3": "b"}
+    routes = router(pairs, nodes=nodes, budget=100)
+    assert started(routes, "x", nbytes=80) == {**dict.fromkeys(ROLES[:3], "r0"), "solver": "r1"}
+    assert (routes.bytes_on("a"), routes.bytes_on("b")) == (80, 0)
+    assert routes.has_room(ROLES, 80)  # on node b
+    assert set(started(routes, "y", nbytes=80).values()) == {"r2", "r3"}
+    assert not routes.has_room(ROLES, 80)
+    assert routes.has_room(ROLES, 20)
+    routes.claim("x", 30)
+    assert routes.bytes_on("a") == 30
+    assert routes.has_room(ROLES, 70)
+    routes.end("x")
+    routes.end("y")
+    assert (routes.bytes_on("a"), routes.bytes_on("b")) == (0, 0)
+
+
+def test_a_replica_that_comes_back_on_another_node_claims_that_ones_store():
+    routes = router({"r0": ROLES}, nodes={"r0": "a"})
+    routes.lost("r0")
+    routes.back("r0", "b")
+    started(routes, "x", nbytes=10)
+    assert (routes.bytes_on("a"), routes.bytes_on("b")) == (0, 10)
