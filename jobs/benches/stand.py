@@ -70,7 +70,7 @@ class Stand:
         flat = {"placement": case.placement, "replicas": len(case.plays), "batch_size": case.batch_size}
         run = Run(crew, RunConfig.from_flat(flat), the_plan(), automatic=False, attempt=1, say=lambda _: None)
         done, rows, claimed = list[Finished](), list[Prediction](), 0
-        with run.started(batches_of(questions(case.batches * case.batch_size), case.batch_size)) as stream:
+        with run.started(batches_of(questions(case.batches * case.batch_size), case.batch_size), rows.extend) as stream:
             for event in stream:
                 for notice in event.notices:
                     self._say(notice)

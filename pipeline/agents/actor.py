@@ -22,6 +22,8 @@ from pipeline.records import LegOrder
 if TYPE_CHECKING:
     from pipeline.memory.transport import Parcel
 
+LOST_DEVICE = 70
+"""Exit code of a replica whose GPU does not answer any more; Ray starts it again."""
 TIED = "the model ties its input and output embeddings, so the ridge alignment W_a is the identity up to lambda"
 """What users should know of such a model."""
 
@@ -40,8 +42,6 @@ class ReplicaStatus:
     """What its working memory is valid for."""
     memory_form: tuple[tuple[str, str], ...] = ()
     """What the working memory of two models must have in common to be handed on, by name."""
-    bytes_per_position: int = 0
-    """Working memory of one position of one question."""
     pid: int = 0
     """Its process."""
     node: str = ""
@@ -51,7 +51,9 @@ class ReplicaStatus:
 class Replica:
     """One model replica that can play all roles of a plan."""
 
-    def __init__(self, settings: dict[str, Any], plan: CollaborationPlan, name: str, model: str, threads: int) -> None:
+    def __init__(
+        self, settings: dict[str, Any], plan: CollaborationPlan, name: str, model: str, threads: int, gpus: float
+    ) -> None:
         """Loads the model.
 
         Args:
@@ -59,13 +61,15 @@ class Replica:
             plan: Who works together.
             name: What the replica is called.
             model: The checkpoint.
-            threads: Compute threads on a CPU.
+            threads: Compute threads on a CPU; no more than the node has cores.
+            gpus: What it has of the GPUs; with none it computes on the CPU, whatever it can see.
         """
         began = time.perf_counter()
-        self._config, self._plan, self._name, self._threads = RunConfig.from_flat(settings), plan, name, threads
+        self._config, self._plan, self._name = RunConfig.from_flat(settings), plan, name
+        self._threads = min(threads, len(os.sched_getaffinity(0)))
         self._kept: dict[str, Parcel] = {}
         try:
-            self._status = self._load(model)
+            self._status = self._load(model, gpus)
         except ValueError as error:  # told to the driver as a status: an exception would drown in Ray's own words
             self._status = ReplicaStatus(failure=str(error))
         here = ray.get_runtime_context().get_node_id()
@@ -106,13 +110,15 @@ class Replica:
         arrived = [*ray.get(list(refs)), *direct]
         fetching = time.perf_counter() - began
         report, parcels = play_leg(self._team, self._name, self._carrier, order, arrived, fetching=fetching)
+        if report.failed:
+            self._check_device()
         report = replace(report, seconds=time.perf_counter() - began, peak_bytes=self._peak_bytes())
         if self._carrier.direct:
             self._kept.update({f"{order.key}/{role}": p for role, p in zip(order.send, parcels, strict=True) if p})
             return report
         return (report, *parcels) if parcels else report
 
-    def _load(self, model: str) -> ReplicaStatus:
+    def _load(self, model: str, gpus: float) -> ReplicaStatus:
         import torch
 
         from pipeline.agents.team import build_team
@@ -120,7 +126,8 @@ class Replica:
 
         torch.set_num_threads(self._threads)
         config = self._config
-        lm = load_model(replace(config.model, model=model), gpus=max(1, int(config.execution.gpus_per_replica or 1)))
+        place: dict[str, Any] = {"gpus": max(1, int(gpus))} if gpus else {"device": "cpu"}
+        lm = load_model(replace(config.model, model=model), **place)
         self._carrier = CARRIERS[config.execution.transport]
         self._team = build_team(lm, config, self._plan, keep_inputs=self._carrier.inputs)
         self._lm = lm
@@ -129,8 +136,17 @@ class Replica:
             notice=TIED if tied else "",
             fingerprint=lm.fingerprint,
             memory_form=lm.memory_form,
-            bytes_per_position=lm.shape.bytes_per_position,
         )
+
+    def _check_device(self) -> None:
+        """Ends the process if a fault has left the GPU unusable: else this replica would fail all questions to come."""
+        import torch
+
+        try:
+            self._lm.synchronize()
+            torch.zeros(1, device=self._lm.device).add_(1).item()
+        except RuntimeError:
+            os._exit(LOST_DEVICE)
 
     def _peak_bytes(self) -> int:
         import torch

@@ -55,17 +55,15 @@ class Luggage:
         ids = [assignment.question.id for assignment in assignments]
         fed = {role: unpack_inputs(parcel, device) for role, parcel in self.parcels.items()}
         rebuilt = recall_work(assignments, team, {role: [rows[i] for i in ids] for role, rows in fed.items()})
-        packing = {role: parcel.seconds / len(parcel.labels) for role, parcel in self.parcels.items()}
+        coming = {role: (self.seconds + parcel.seconds) / len(parcel.labels) for role, parcel in self.parcels.items()}
         return {
-            role: {
-                i: self._arrived(fed[role][i], result, packing[role]) for i, result in zip(ids, results, strict=True)
-            }
+            role: {i: self._arrived(fed[role][i], result, coming[role]) for i, result in zip(ids, results, strict=True)}
             for role, results in rebuilt.items()
         }
 
-    def _arrived(self, inputs: Inputs, result: TurnResult, packing: float) -> Segment:
+    def _arrived(self, inputs: Inputs, result: TurnResult, coming: float) -> Segment:
         assert result.segment is not None, "what is recalled is a segment"
-        seconds = self.seconds + packing + result.turn.seconds
+        seconds = coming + result.turn.seconds
         return replace(
             result.segment, arrival=Transfer(transport=self.carrier.name, bytes=inputs.nbytes, seconds=seconds)
         )

@@ -146,6 +146,9 @@ def _views(flat: Tensor, labels: Sequence[Label]) -> Iterator[Tensor]:
     for label in labels:
         for shape, dtype in zip(label.shapes, label.dtypes, strict=True):
             size = math.prod(shape) * dtype.itemsize
+            if not size:
+                yield torch.empty(shape, dtype=dtype, device=flat.device)
+                continue
             yield flat[begin : begin + size].view(dtype).view(shape)
             begin += _aligned(size)
 

@@ -19,3 +19,7 @@ class Whereabouts(Record):
     """The id of its node."""
     pid: int
     """Its process."""
+    model: str
+    """Its checkpoint."""
+    fingerprint: str
+    """What its working memory is valid for: weights and number format in short."""

@@ -72,7 +72,8 @@ class Turn(Record):
     usage: Usage
     """What it used."""
     seconds: float
-    """The question's share of its batch's wall time (an equal part a question), so that sums are wall time."""
+    """The question's share of its batch's wall time (an equal part a question), so that sums are wall time. Packing,
+    fetching and computing memory again are not in it but in `transfers`."""
     replica: str = ""
     """Which replica took the turn."""
     transfers: tuple[Transfer, ...] = ()

@@ -11,6 +11,8 @@ from typing import Any
 from pipeline.records import Answer, Assignment, LegReport, RoleTurns, Turn
 from pipeline.runtime.legs import Leg
 
+LOSSES = 20
+"""How often the memory of a batch may be lost."""
 _numbers = count()
 
 
@@ -22,6 +24,8 @@ class Batch:
     """What is asked."""
     crashes: int = 0
     """How often a replica died while it worked on these questions."""
+    losses: int = 0
+    """How often memory was lost that its turns had left behind."""
     retries: int = 0
     """How often something was lost, for whatever reason."""
     key: str = field(default_factory=lambda: f"b{next(_numbers)}")
@@ -102,6 +106,21 @@ class Batch:
         return Answer(question_id=question_id, turns=turns, replica=turns[-1].replica, **told)
 
 
+def after_loss(batch: Batch, reason: str) -> tuple[list[Batch], list[Batch]]:
+    """What becomes of a batch whose memory was lost: it begins anew, but not for ever.
+
+    Returns:
+        Batches to ask again, and those given up.
+    """
+    batch.forget()
+    batch.losses += 1
+    if batch.losses < LOSSES:
+        return [batch], []
+    told = f"given up after its memory was lost {LOSSES} times, the last: {reason}"
+    batch.failed |= {one.question.id: told for one in batch.living()}
+    return [], [batch]
+
+
 def after_crash(batch: Batch, allowed: int, reason: str) -> tuple[list[Batch], list[Batch]]:
     """What becomes of a batch during which a replica died.
 
@@ -120,7 +139,7 @@ def after_crash(batch: Batch, allowed: int, reason: str) -> tuple[list[Batch], l
     if len(batch.living()) <= 1:
         if batch.crashes < allowed:
             return [batch], []
-        told = f"given up after {batch.crashes} crashes of replicas that worked on it, the last: {reason}"
+        told = f"given up after {batch.crashes} crashes or faults of replicas that worked on it, the last: {reason}"
         batch.failed |= {one.question.id: told for one in batch.living()}
         return [], [batch]
     if batch.crashes < min(2, allowed - 1):

@@ -22,6 +22,11 @@ def inside_job() -> bool:
     return JOB_MARK in os.environ
 
 
+def joined_cluster(address: str | None) -> bool:
+    """Whether a run is on a cluster that is there without it, rather than on one that it starts for itself."""
+    return (address or os.environ.get("RAY_ADDRESS") or "local") != "local"
+
+
 def base_dir() -> Path:
     """Where relative outputs go: the current folder, or in a submitted job (whose folder is thrown away) the home."""
     return Path.home() / "latentmas-ray" if inside_job() else Path.cwd()

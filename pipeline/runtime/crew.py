@@ -126,7 +126,7 @@ def _start(
         concurrency_groups={"io": 1},
         enable_tensor_transport=direct,
     )(replica)
-    return made.options(**home).remote(config.flat(), plan, seat.name, seat.model, share.threads)
+    return made.options(**home).remote(config.flat(), plan, seat.name, seat.model, share.threads, share.gpus)
 
 
 def _wait(actors: Sequence[Any], share: Resources, say: Say) -> list[ReplicaStatus]:
@@ -156,6 +156,13 @@ def _check(members: Sequence[Member]) -> None:
         ValueError: The message names the first difference.
     """
     first = members[0]
+    for model in {member.seat.model for member in members}:
+        alike = {member.status.fingerprint for member in members if member.seat.model == model}
+        if len(alike) > 1:
+            raise ValueError(
+                f"--model {model!r} is not the same on all nodes: weights or number format differ (fingerprints "
+                f"{', '.join(sorted(alike))}); put one copy where all nodes find it"
+            )
     for other in members[1:]:
         for (what, ours), (_, theirs) in zip(first.status.memory_form, other.status.memory_form, strict=True):
             if ours != theirs:

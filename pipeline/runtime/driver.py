@@ -18,9 +18,9 @@ from typing import Any
 
 from pipeline.config import RunConfig
 from pipeline.records import Answer, Assignment, LegOrder, LegReport
-from pipeline.runtime.batches import Batch, after_crash
+from pipeline.runtime.batches import Batch, after_crash, after_loss
 from pipeline.runtime.legs import Itinerary, Leg
-from pipeline.runtime.posts import LostError, Posts
+from pipeline.runtime.posts import BrokenCrewError, LostError, Posts
 from pipeline.runtime.router import Router
 from pipeline.runtime.sizes import Sizes
 
@@ -74,8 +74,8 @@ class Driver:
                     break
             if self._fault:
                 raise self._fault
-        except ValueError:
-            await asyncio.gather(*self._finishing)  # what has been answered is graded and kept
+        except (ValueError, BrokenCrewError):
+            await asyncio.gather(*self._finishing, return_exceptions=True)  # what has been answered is graded and kept
             raise
         finally:
             left = (change, *self._tasks)
@@ -114,7 +114,7 @@ class Driver:
             batch.retries += 1
             again, finished = [batch], []
             if lost.memory:
-                batch.forget()
+                again, finished = after_loss(batch, lost.reason)
             if lost.blamed:
                 batch.crashes += 1
                 again, finished = after_crash(batch, self._allowed, lost.reason)
@@ -138,9 +138,12 @@ class Driver:
             tasks[leg] = asyncio.create_task(self._take(batch, leg, legs, before))
         ends = await asyncio.gather(*tasks.values(), return_exceptions=True)
         errors = [end for end in ends if isinstance(end, BaseException)]
-        # One that is to blame tells more than those that fell with it.
-        for error in sorted(errors, key=lambda e: not (isinstance(e, LostError) and e.blamed)):
-            raise error
+        try:
+            # One that is to blame tells more than those that fell with it.
+            for error in sorted(errors, key=lambda e: not (isinstance(e, LostError) and e.blamed)):
+                raise error
+        finally:  # an error that is held by a frame that it holds keeps parcels in the store until a garbage collection
+            del ends, errors, tasks
 
     async def _take(self, batch: Batch, leg: Leg, legs: Sequence[Leg], before: Sequence[asyncio.Task[None]]) -> None:
         """Has one leg of a batch carried out, and books what came of it."""
@@ -174,7 +177,8 @@ class Driver:
         if not report.parcel_bytes:
             return
         largest = max(report.parcel_bytes)
-        self._sizes.learn(order.assignments, largest)
+        failed = dict(report.failed)
+        self._sizes.learn([one for one in order.assignments if one.question.id not in failed], largest)
         self._router.claim(batch.key, self._sizes.estimate(order.assignments))
         self._stirred.set()
         if largest > order.limit:

@@ -11,7 +11,7 @@ from ray.exceptions import RayError
 
 from pipeline.config import RunConfig
 from pipeline.graphs import CollaborationPlan
-from pipeline.records import Answer, Assignment, Prediction
+from pipeline.records import Answer, Assignment, Prediction, Whereabouts
 from pipeline.reports import RunMetrics, summarize
 from pipeline.runtime.cluster import connected
 from pipeline.runtime.posts import BrokenCrewError
@@ -62,8 +62,9 @@ def evaluate(request: RunRequest) -> RunMetrics:
     before = folder.read()
     done = [row for row in before if not row.error and row.question_id in request.order]
     attempt = 1 + max((row.attempt for row in before), default=0)
-    with open_run(config, store=request.store, run_id=folder.read_json("run.json").get("run_id")) as run:
-        folder.write_json("run.json", {"run_id": run.run_id})
+    known = folder.read_json("run.json")
+    with open_run(config, store=request.store, run_id=known.get("run_id")) as run:
+        folder.write_json("run.json", {**known, "run_id": run.run_id})
         try:
             if len(done) < len(request.assignments):
                 with connected(config.execution.address):
@@ -115,21 +116,39 @@ def _ask(request: RunRequest, done: Sequence[Prediction], run: TrackedRun, attem
     tally.add(done)
     finished = {row.question_id for row in done}
     todo = [assignment for assignment in request.assignments if assignment.question.id not in finished]
+    keep = request.folder.append
     with progress(f"{config.collaboration.method} on {config.data.task}", len(request.assignments)) as report:
-        for batch in stream_predictions(todo, config, request.plan, attempt=attempt, say=report.say):
+        for batch in stream_predictions(todo, config, request.plan, attempt=attempt, say=report.say, rescue=keep):
             for notice in dict.fromkeys(batch.notices):
                 report.say(f"note: {notice}")
                 run.log_notice(notice)
             if batch.replicas:
-                replicas = [asdict(replica) for replica in batch.replicas]
-                request.folder.write_json("run.json", {"run_id": run.run_id, "replicas": replicas})
+                _note_replicas(request.folder, batch.replicas)
             if not batch.predictions:
                 continue
-            request.folder.append(batch.predictions)
+            keep(batch.predictions)
             tally.add(batch.predictions)
             if tally.due() or tally.rows == len(request.assignments):
                 run.log_progress({"accuracy_so_far": tally.accuracy}, step=tally.rows)
             report(tally.rows, f"accuracy so far {100 * tally.accuracy:.1f} %")
+
+
+def _note_replicas(folder: RunFolder, replicas: Sequence[Whereabouts]) -> None:
+    """Records where replicas are, and refuses a model that is not the one that the run began with.
+
+    Raises:
+        ValueError: Its weights or its number format differ.
+    """
+    run = folder.read_json("run.json")
+    models = run.get("fingerprints", {})
+    for replica in replicas:
+        before = models.setdefault(replica.model, replica.fingerprint)
+        if before != replica.fingerprint:
+            raise ValueError(
+                f"--model {replica.model!r} is not what it was when the run began (fingerprint {before}, now "
+                f"{replica.fingerprint}): its weights or its number format differ; set --dtype, or start a new run"
+            )
+    folder.write_json("run.json", {**run, "replicas": [asdict(one) for one in replicas], "fingerprints": models})
 
 
 def _unanswered(request: RunRequest, rows: Sequence[Prediction], attempt: int) -> list[Prediction]:

@@ -9,8 +9,9 @@ from dataclasses import replace
 from typing import Any
 
 import ray
-from ray.exceptions import ActorUnavailableError, ObjectLostError, RayActorError, RayError, RayTaskError
+from ray.exceptions import ActorUnavailableError, ObjectLostError, RayError, RayTaskError
 
+from pipeline.agents.actor import ReplicaStatus
 from pipeline.config import Carrier
 from pipeline.records import LegOrder, LegReport
 from pipeline.runtime.crew import LOADING_SECONDS, Crew, Member, Say
@@ -19,6 +20,10 @@ from pipeline.runtime.router import Router
 
 Locate = Callable[[Mapping[str, Member]], None]
 """Told of all replicas when one of them is elsewhere."""
+TRIES = 3
+"""How often a replica that comes back without being able to load is started again."""
+TOLD_EVERY = 60
+"""Seconds between words on a replica that is being waited for."""
 RETRY_SECONDS = 0.5
 """Between two questions to a replica whether it is back."""
 NODE_SECONDS = 60
@@ -92,12 +97,12 @@ class Posts:
             first, *sent = refs if isinstance(refs := call.remote(order, list(parcels)), list) else [refs]
             return await first, dict(zip(order.send, sent, strict=True))
         except RayError as error:
-            cause, lost = error, self._lost(leg.seat, order.key, error)
+            lost = self._lost(leg.seat, order.key, error)
         finally:
             queue.remove(order.key)
         if lost.blamed and leg.seat in self._recoveries:
             lost.blamed = await self._died_of_work(leg.seat)
-        raise lost from cause
+        raise lost from None  # Ray's own error would hold on to the order and its parcels
 
     def prefetch(self, seat: str, maker: str, parcel: Any) -> None:
         """Brings a parcel to the node of a replica that will need it later."""
@@ -150,35 +155,54 @@ class Posts:
         while _node_alive(before.node) and time.monotonic() < end:
             await asyncio.wait({recovery}, timeout=RETRY_SECONDS)
             if recovery.done():
-                return _node_alive(before.node) and self._members[seat].status.pid != before.pid
+                died = seat in self._missing or self._members[seat].status.pid != before.pid
+                return died and _node_alive(before.node)
         return _node_alive(before.node)
 
     async def _recover(self, seat: str) -> None:
         """Waits until a replica has been started again."""
-        began, member = time.monotonic(), self._members[seat]
+        began, member, tries = time.monotonic(), self._members[seat], 0
         while time.monotonic() - began < LOADING_SECONDS:
             try:
-                status = await member.actor.status.remote()
+                status = await self._status(seat, member.actor)
             except ActorUnavailableError:
                 await asyncio.sleep(RETRY_SECONDS)
-            except RayActorError as error:
+                continue
+            except RayError as error:
                 return self._gone(seat, _line(error))
-            else:
-                if status.failure:
-                    return self._gone(seat, status.failure)
+            same = status.fingerprint == member.status.fingerprint
+            if not status.failure and same:
                 self._members[seat] = replace(member, status=status)
                 del self._recoveries[seat]
                 self._router.back(seat, status.node)
                 self._locate(self.members)
                 self._say(f"replica {seat} is back after {time.monotonic() - began:.0f} s")
                 return self._changed.set()
+            reason, tries = status.failure or "its model is not the one that it was", tries + 1
+            if tries == TRIES:
+                return self._gone(seat, reason)
+            ray.kill(member.actor, no_restart=False)  # what its predecessor held may not have been free yet
         return self._gone(seat, f"it did not come back within {LOADING_SECONDS} s")
+
+    async def _status(self, seat: str, actor: Any) -> ReplicaStatus:
+        """A replica's status, once it has loaded; says from time to time that it is being waited for."""
+        answer = asyncio.ensure_future(_awaited(actor.status.remote()))
+        while not answer.done():
+            await asyncio.wait({answer}, timeout=TOLD_EVERY)
+            if not answer.done():
+                self._say(f"replica {seat} is not back yet")
+        return answer.result()
 
     def _gone(self, seat: str, reason: str) -> None:
         self._say(f"replica {seat} is gone for good: {reason}")
         self._missing[seat] = reason
         self._locate(self.members)
         self._changed.set()
+
+
+async def _awaited(ref: Any) -> ReplicaStatus:
+    status: ReplicaStatus = await ref
+    return status
 
 
 def _node_alive(node_id: str) -> bool:

@@ -1,4 +1,4 @@
-"""The run folder: every finished question is on disk before the next one is asked for.
+"""The run folder: every finished question is on disk as soon as it has been graded.
 
 config.yaml          the settings; `--config` reads it again
 graph.yaml           the role graph, as it was when the run began
@@ -147,7 +147,7 @@ class RunFolder:
         for file in files:
             if file.is_file():
                 for values in pq.read_table(file).to_pylist():
-                    row = Prediction.from_dict(values)
+                    row = _prediction(file, values)
                     if row.question_id not in rows or not row.error:
                         rows[row.question_id] = row
         return list(rows.values())
@@ -175,6 +175,13 @@ class RunFolder:
         file = self.path / name
         values: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
         return values
+
+
+def _prediction(file: Path, values: dict[str, Any]) -> Prediction:
+    try:
+        return Prediction.from_dict(values)
+    except TypeError as error:
+        raise ValueError(f"{file} was written by another version of this program ({error}); start a new run") from error
 
 
 def _write(path: Path, rows: Sequence[Prediction]) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from collections.abc import Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
@@ -24,6 +24,7 @@ from pipeline.agents.actor import Replica
 from pipeline.config import CARRIERS, RunConfig
 from pipeline.graphs import CollaborationPlan
 from pipeline.records import Answer, Assignment, Prediction, Whereabouts
+from pipeline.runtime.cluster import joined_cluster
 from pipeline.runtime.crew import Crew, Member, Say, cluster_capacity, started_crew
 from pipeline.runtime.driver import Driver
 from pipeline.runtime.grading import Scoring
@@ -64,6 +65,7 @@ def stream_predictions(
     *,
     attempt: int,
     say: Say,
+    rescue: Callable[[list[Prediction]], None] = lambda _: None,
     replica: type = Replica,
 ) -> Iterator[StreamedBatch]:
     """Asks all questions and yields their rows as batches finish, in no particular order.
@@ -74,18 +76,21 @@ def stream_predictions(
         plan: Who works together.
         attempt: Recorded with every row.
         say: Told what is being waited for, and the plan.
+        rescue: Gets finished rows that were not read before the stream was left.
         replica: The class of the replicas' actors.
 
     Raises:
         ValueError: The cluster can't hold the replicas, a model can't be loaded, or a memory is larger than the store.
         BrokenCrewError: Everybody who could go on has died.
     """
-    roles = tuple(role.name for role in plan.graph.roles)
-    places, automatic = seats(roles, config.execution, config.model, cluster_capacity())
+    roles, capacity = tuple(role.name for role in plan.graph.roles), cluster_capacity()
+    places, automatic = seats(roles, config.execution, config.model, capacity)
+    if not capacity.gpus and config.execution.gpus_per_replica is None and joined_cluster(config.execution.address):
+        say("note: the cluster has no GPU now, so CPUs compute; --gpus-per-replica 1 waits for GPUs")
     with started_crew(places, config, plan, say, replica) as crew:
         run = Run(crew, config, plan, automatic=automatic, attempt=attempt, say=say)
         yield StreamedBatch(predictions=[], notices=crew.notices)
-        with run.started(batches_of(assignments, config.execution.batch_size)) as stream:
+        with run.started(batches_of(assignments, config.execution.batch_size), rescue) as stream:
             yield from stream
 
 
@@ -110,8 +115,11 @@ class Run:
             plan=plan, carrier=CARRIERS[execution.transport], hands_over=team.memory != "none" and bool(plan.thinkers)
         )
         self._models = {role: config.model.of_role(role) for role in self._itinerary.roles}
-        travels = execution.placement == "spread" and self._itinerary.hands_over and not self._itinerary.carrier.inputs
-        self._sizes = Sizes(crew.store_bytes(), senders=self._itinerary.senders(), travels=travels)
+        carrier = self._itinerary.carrier
+        stored = not (carrier.inputs or carrier.direct)
+        travels = execution.placement == "spread" and self._itinerary.hands_over and stored
+        steps = max(plan.thinkers.values(), default=0)
+        self._sizes = Sizes(crew.store_bytes(), senders=self._itinerary.senders(), travels=travels, latent_steps=steps)
         members = crew.members.items()
         posts = {
             name: Post(roles=frozenset(m.seat.roles), model=m.seat.model, node=m.status.node) for name, m in members
@@ -121,8 +129,15 @@ class Run:
         self._scoring = Scoring(at_once=max(half, 1), attempt=attempt, say=self._tell, hand_on=self._hand_on)
 
     @contextmanager
-    def started(self, batches: Batches) -> Iterator[Iterator[StreamedBatch]]:
-        """Runs the driver while the block reads what comes out."""
+    def started(
+        self, batches: Batches, rescue: Callable[[list[Prediction]], None]
+    ) -> Iterator[Iterator[StreamedBatch]]:
+        """Runs the driver while the block reads what comes out.
+
+        Args:
+            batches: The questions.
+            rescue: Gets rows that nobody has read when the block ends early.
+        """
         loop = asyncio.new_event_loop()
         task = loop.create_task(self._drive(batches))
         thread = threading.Thread(target=self._work, args=(loop, task), name="driver", daemon=True)
@@ -132,6 +147,10 @@ class Run:
         finally:
             loop.call_soon_threadsafe(task.cancel)
             thread.join(timeout=STOPPING_SECONDS)
+            while not self._outbox.empty():
+                event = self._outbox.get()
+                if isinstance(event, StreamedBatch) and event.predictions:
+                    rescue(event.predictions)
 
     def _work(self, loop: asyncio.AbstractEventLoop, task: asyncio.Task[None]) -> None:
         try:
@@ -170,7 +189,7 @@ class Run:
         await driver.run(islice(batches, 1))
         first, self._seconds = self._seconds, {}
         await driver.run(islice(batches, 1))
-        measured = self._seconds or first
+        measured = self._seconds or first or dict.fromkeys(roles, 1.0)  # alike, where all of them failed
         seconds = {role: measured.get(role, 0.0) for role in roles}
         split = split_roles(roles, len(names), seconds, self._models)
         self._router.recast(dict(zip(names, split, strict=True)))
@@ -192,7 +211,14 @@ class Run:
     def _locate(self, members: Mapping[str, Member]) -> None:
         """Tells where the replicas are."""
         places = tuple(
-            Whereabouts(name=name, roles=self._plays(name), node=member.status.node, pid=member.status.pid)
+            Whereabouts(
+                name=name,
+                roles=self._plays(name),
+                node=member.status.node,
+                pid=member.status.pid,
+                model=member.seat.model,
+                fingerprint=member.status.fingerprint,
+            )
             for name, member in members.items()
         )
         self._outbox.put(StreamedBatch(predictions=[], replicas=places))

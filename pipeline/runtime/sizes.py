@@ -15,7 +15,9 @@ SHARE = 0.4
 WHOLE = 0.75
 """Of the store, what the memory of one single question may take; Ray begins to spill at 0.8."""
 PROMPT = 1500
-"""Characters that a role's prompt and its thoughts weigh besides the question."""
+"""Characters that a role's prompt weighs besides the question."""
+THOUGHT = 4
+"""Characters that a latent step weighs: what a token stands for in a text."""
 UNLIMITED = 1 << 62
 """Bytes of memory that does not travel through the store."""
 MARGIN = 1.15
@@ -25,16 +27,18 @@ MARGIN = 1.15
 class Sizes:
     """What batches take of the object store."""
 
-    def __init__(self, store_bytes: int, *, senders: int, travels: bool) -> None:
+    def __init__(self, store_bytes: int, *, senders: int, travels: bool, latent_steps: int = 0) -> None:
         """Begins without knowing how large the memory of a question is.
 
         Args:
             store_bytes: The smallest object store among the nodes of the replicas.
             senders: How many roles send memory of one question.
             travels: Whether memory travels through the store at all.
+            latent_steps: The most that a role takes.
         """
         self._store, self._senders, self._travels = store_bytes, senders, travels
         self._per_character: float | None = None
+        self._fixed = PROMPT + THOUGHT * latent_steps
 
     @property
     def budget(self) -> int:
@@ -53,15 +57,16 @@ class Sizes:
             return 0
         if self._per_character is None:
             return self.budget
-        return int(MARGIN * self._per_character * _weight(assignments) * self._senders)
+        return int(MARGIN * self._per_character * self._weight(assignments) * self._senders)
 
     def too_large(self, assignments: Sequence[Assignment]) -> bool:
         """Whether a batch is known not to fit as a whole; a single question is always tried."""
         return len(assignments) > 1 and self.estimate(assignments) > self.budget
 
     def learn(self, assignments: Sequence[Assignment], nbytes: int) -> None:
-        """Takes note of what the memory of one role took for a batch."""
-        self._per_character = max(self._per_character or 0.0, nbytes / _weight(assignments))
+        """Takes note of what the memory of one role took for some questions; nothing is no size to learn from."""
+        if nbytes:
+            self._per_character = max(self._per_character or 0.0, nbytes / self._weight(assignments))
 
     def explain(self, nbytes: int) -> str:
         """What a user can do about memory of one question that the store can't hold."""
@@ -71,6 +76,5 @@ class Sizes:
             f"--object-store-memory, or use --transport reencode or --placement colocated"
         )
 
-
-def _weight(assignments: Sequence[Assignment]) -> int:
-    return sum(len((one.source or one.question).text) + PROMPT for one in assignments)
+    def _weight(self, assignments: Sequence[Assignment]) -> int:
+        return sum(len((one.source or one.question).text) + self._fixed for one in assignments)

@@ -166,8 +166,8 @@ def test_opening_a_batch_copies_what_came_and_leaves_it_as_it_was():
     batch.cursor = 5
     came = unpack_segments(STORE, parcel, CPU, 0.0)["q"]
     batch.place(0, Memory.of([came]), move=lambda keys, by: keys)
-    batch.keys_LBNCH.zero_()
-    batch.values_LBNCH.zero_()
+    batch.caches[0].keys_LBNCH.zero_()
+    batch.caches[0].values_LBNCH.zero_()
     assert parcel.payload.tobytes() == before
 
 

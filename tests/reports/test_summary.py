@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import RunConfig
-from pipeline.records import Answer, Assignment, Prediction, Question, Score, Turn, Usage
+from pipeline.records import Answer, Assignment, Prediction, Question, Score, Transfer, Turn, Usage
 from pipeline.reports import comparison_table, run_table, summarize
 from pipeline.reports.summary import repeats_itself, run_seconds
 
@@ -16,8 +16,10 @@ def row(number: int, *, right: bool = True, boxed: bool = True, started: float =
         finish="stop",
         usage=Usage(output_tokens=7, prefill_tokens=20),
         seconds=1.5,
-        handover_bytes=100,
-        handover_seconds=0.25,
+        transfers=(
+            Transfer(transport="in_place", bytes=40, seconds=0.05),
+            Transfer(transport="object_store", bytes=60, seconds=0.2),
+        ),
     )
     question = Question(id=str(number), text="?", kind="number", gold="1")
     answer = Answer(
@@ -51,7 +53,9 @@ def test_totals_add_up():
     assert m.accuracy_low < 0.5 < m.accuracy_high
     assert (m.output_tokens, m.output_tokens_per_question, m.latent_steps, m.prefill_tokens) == (28, 7, 16, 120)
     assert (m.seconds, m.tokens_per_second, m.load_seconds) == (5, 28 / 5, 4)
-    assert (m.handover_bytes, m.handover_hops, m.handover_seconds) == (400, 4, 1)
+    assert (m.handover_bytes, m.handover_hops, m.handover_seconds) == (400, 8, 1)
+    assert m.transports["in_place"] == {"bytes": 160, "seconds": pytest.approx(0.2), "hops": 4}
+    assert m.transports["object_store"] == {"bytes": 240, "seconds": pytest.approx(0.8), "hops": 4}
     assert m.seconds_per_agent == {"planner": 2, "solver": 6}
     assert m.output_tokens_per_agent == {"planner": 0, "solver": 28}
     assert m.reasons == {"correct": 2, "wrong": 1, "no_answer": 1}

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.records import Assignment, LegReport, Question, RoleTurns, Turn, Usage
-from pipeline.runtime.batches import Batch, after_crash
+from pipeline.runtime.batches import LOSSES, Batch, after_crash, after_loss
 from pipeline.runtime.legs import Leg
 
 
@@ -89,7 +89,7 @@ class Poisoned:
             if any(one.question.id == "q1" for one in batch.living()):
                 self.deaths += 1
                 batch.crashes += 1
-                again, done = after_crash(batch, allowed)
+                again, done = after_crash(batch, allowed, "it died")
                 self.waiting = again + self.waiting
             else:
                 book(batch, "solver")
@@ -97,7 +97,7 @@ class Poisoned:
             self.answered += [answer for one in done for answer in one.answers(["solver"], {"r0": 0.0})]
 
 
-@pytest.mark.parametrize(("allowed", "deaths"), [(1, 2), (2, 3), (3, 3), (5, 5)])
+@pytest.mark.parametrize(("allowed", "deaths"), [(1, 2), (2, 2), (3, 3), (5, 5)])
 @pytest.mark.parametrize("count", [2, 3, 8])
 def test_a_question_that_kills_its_replica_is_given_up_alone(allowed, deaths, count):
     run = Poisoned(count, allowed)
@@ -113,16 +113,18 @@ def test_a_question_alone_in_its_batch_is_tried_as_often_as_allowed(allowed):
     batch, deaths, again = Batch(assignments=assignments(1)), 0, True
     while again:
         batch.crashes, deaths = batch.crashes + 1, deaths + 1
-        again, failed = after_crash(batch, allowed)
+        again, failed = after_crash(batch, allowed, "it died")
     assert deaths == allowed
     assert failed == [batch]
-    assert batch.answers([], {})[0].error == f"its replica died {allowed} times while working on it"
+    told = batch.answers([], {})[0].error
+    assert told.startswith(f"given up after {allowed} crashes")
+    assert told.endswith("it died")
 
 
 def test_questions_that_failed_before_a_crash_are_reported_with_their_own_reason():
     batch = Batch(assignments=assignments(3), crashes=2)
     book(batch, "planner", failed=["q0"])
-    again, failed = after_crash(batch, 3)
+    again, failed = after_crash(batch, 3, "it died")
     assert ids(again) == [["q1"], ["q2"]]
     assert [(answer.question_id, answer.error) for answer in failed[0].answers(["planner"], {"r0": 0.0})] == [
         ("q0", "boom")
@@ -130,7 +132,7 @@ def test_questions_that_failed_before_a_crash_are_reported_with_their_own_reason
 
 
 def test_neighbours_of_a_killer_are_not_given_up_for_what_it_did():
-    singles, _ = after_crash(Batch(assignments=assignments(3), crashes=7), 3)
+    singles, _ = after_crash(Batch(assignments=assignments(3), crashes=7), 3, "it died")
     assert [single.crashes for single in singles] == [2, 2, 2]
 
 
@@ -139,3 +141,14 @@ def test_a_leg_that_played_no_questions_leaves_no_turns():
     book(batch, "planner", failed=["q0"])
     assert batch.earlier(["planner"]) == (RoleTurns(role="planner", turns=()),)
     assert [answer.error for answer in batch.answers(["planner"], {"r0": 1.0})] == ["boom"]
+
+
+def test_memory_that_is_lost_again_and_again_is_not_asked_for_ever():
+    batch = Batch(assignments=assignments(2))
+    batch.turns["planner"] = {"q0": turn("planner", ""), "q1": turn("planner", "")}
+    for _ in range(LOSSES - 1):
+        assert after_loss(batch, "the node is gone") == ([batch], [])
+        assert not batch.turns  # it begins anew
+    assert after_loss(batch, "the node is gone") == ([], [batch])
+    assert set(batch.failed) == {"q0", "q1"}
+    assert "the node is gone" in batch.failed["q0"]

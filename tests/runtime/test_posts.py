@@ -46,7 +46,7 @@ def posts_of(monkeypatch, **models):
 async def lose(posts, seat):
     with pytest.raises(LostError) as caught:
         await posts.take(Leg(seat=seat, roles=("solver",)), ORDER, [])
-    for _ in range(3):
+    for _ in range(10):
         await asyncio.sleep(0)
     return caught.value
 
