@@ -17,7 +17,7 @@ READY := .venv/.ready
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 METHODS := single text_mas latent_mas
 
-.PHONY: setup packages demo test check format ui lock
+.PHONY: setup packages demo test test-all check format ui lock
 
 setup: $(READY)
 
@@ -46,6 +46,10 @@ demo: $(READY)
 	@echo "Compare the runs in the browser: make ui"
 
 test: $(READY)
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m 'not slow'
+
+# Also what takes minutes each: processes and nodes that are killed, `ray up` over ssh, two nodes with a link between them.
+test-all: $(READY)
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
 
 check: $(READY)
