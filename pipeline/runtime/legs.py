@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import groupby
 
 from pipeline.config import Carrier
@@ -31,7 +32,7 @@ class Itinerary:
     hands_over: bool = True
     """Whether anything is handed over at all; as a control a run may drop it."""
 
-    @property
+    @cached_property
     def roles(self) -> tuple[str, ...]:
         """All roles in working order."""
         return tuple(role.name for role in self.plan.graph.roles)

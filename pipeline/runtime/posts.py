@@ -106,7 +106,7 @@ class Posts:
 
     def prefetch(self, seat: str, maker: str, parcel: Any) -> None:
         """Brings a parcel to the node of a replica that will need it later."""
-        if {seat, maker} <= self.members.keys():
+        if seat not in self._missing and maker not in self._missing:
             near = self._members[seat].status.node == self._members[maker].status.node
             if not (near or self._carrier.direct or self._carrier.inputs):
                 self._members[seat].actor.prefetch.remote(parcel)

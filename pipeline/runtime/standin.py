@@ -40,7 +40,9 @@ class Stage:
 class StandIn:
     """Stands in for one model replica that can play all roles of a plan."""
 
-    def __init__(self, settings: dict[str, Any], plan: CollaborationPlan, name: str, model: str, threads: int) -> None:
+    def __init__(
+        self, settings: dict[str, Any], plan: CollaborationPlan, name: str, model: str, threads: int, gpus: float
+    ) -> None:
         """Takes what a replica takes, and loads nothing."""
         self._name = name
         self._stages: Mapping[str, Stage] = {}
