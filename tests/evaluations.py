@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -97,7 +98,14 @@ def started(folder: Path, *argv: str) -> Iterator[StartedRun]:
     log = folder.with_suffix(".log")
     place = ["--resume" if folder.exists() else "--out", str(folder)]
     with log.open("w") as err:
-        process = subprocess.Popen([*EVAL, *place, *argv], stdout=subprocess.PIPE, stderr=err, text=True)
+        process = subprocess.Popen(
+            [*EVAL, *place, *argv],
+            stdout=subprocess.PIPE,
+            stderr=err,
+            text=True,
+            # Ctrl-C works in it also where the tests themselves run in the background, which ignores it.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        )
     try:
         yield StartedRun(process, folder, log)
     finally:
