@@ -55,7 +55,9 @@ class Luggage:
         ids = [assignment.question.id for assignment in assignments]
         fed = {role: unpack_inputs(parcel, device) for role, parcel in self.parcels.items()}
         rebuilt = recall_work(assignments, team, {role: [rows[i] for i in ids] for role, rows in fed.items()})
-        coming = {role: (self.seconds + parcel.seconds) / len(parcel.labels) for role, parcel in self.parcels.items()}
+        coming = {
+            role: (self.seconds + parcel.seconds) / max(len(parcel.labels), 1) for role, parcel in self.parcels.items()
+        }
         return {
             role: {i: self._arrived(fed[role][i], result, coming[role]) for i, result in zip(ids, results, strict=True)}
             for role, results in rebuilt.items()

@@ -42,7 +42,7 @@ class Sizes:
 
     @property
     def budget(self) -> int:
-        """Bytes that all batches under way may claim together."""
+        """Bytes that the batches under way may claim together on each node."""
         return int(SHARE * self._store)
 
     def limit(self, questions: int) -> int:
