@@ -30,6 +30,7 @@ def function_question(row: Row, default_id: str) -> Question:
         kind="code",
         gold=prompt + text_in(row, "canonical_solution"),
         tests=f"{text_in(row, 'test')}\ncheck({entry_point})",
+        entry_point=entry_point,
     )
 
 

@@ -26,7 +26,9 @@ class Question(Record):
     labels: tuple[str, ...] = ()
     """The labels of a choice question's options, as the prompt shows them (A, B, ...)."""
     tests: str = ""
-    """For code: the program that is run after the answer and fails if it is wrong."""
+    """For code: the program that calls the answer's functions and fails if one of them is wrong."""
+    entry_point: str = ""
+    """For code: the function that is asked for, which the tests call."""
 
 
 @dataclass(frozen=True, kw_only=True)
