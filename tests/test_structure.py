@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent
 RANKS = [
     {"validation"},
     {"records", "config"},
-    {"benchmarks", "checkpoints", "prompts", "graphs", "scoring", "memory", "tracking", "reports"},
+    {"benchmarks", "checkpoints", "presets", "prompts", "graphs", "scoring", "memory", "tracking", "reports"},
     {"engine"},
     {"agents"},
     {"runtime"},
