@@ -7,7 +7,7 @@ is a memory segment) or writes (decoding; the result is text).
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -126,14 +126,7 @@ class Agent:
 
     def prompt(self, request: TurnRequest) -> list[int]:
         """Token ids of the role's prompt for one question."""
-        messages = role_messages(
-            role_prompt(self.role.name, system=self.role.system, duty=self.role.duty),
-            request.question,
-            answers=self.role.answers,
-            notes=request.notes,
-            remembered=request.remembered,
-        )
-        return chat_ids(self.lm.tokenizer, messages, self.chat_options)
+        return prompt_ids(self.role, request, self.lm.tokenizer, self.chat_options)
 
     def _fits(self, request: TurnRequest, prompt: list[int]) -> bool:
         self._check(request)
@@ -182,6 +175,25 @@ class Agent:
             thoughts=deed.thoughts,
         )
         return TurnResult(turn=turn, segment=deed.segment)
+
+
+def prompt_ids(role: Role, request: TurnRequest, tokenizer: Any, chat_options: Mapping[str, Any]) -> list[int]:
+    """Token ids of a role's prompt for one question.
+
+    Args:
+        role: Who is told.
+        request: What it gets; of its memory only whose it is matters here.
+        tokenizer: The model's tokenizer.
+        chat_options: Settings of the chat template.
+    """
+    messages = role_messages(
+        role_prompt(role.name, system=role.system, duty=role.duty),
+        request.question,
+        answers=role.answers,
+        notes=request.notes,
+        remembered=request.remembered,
+    )
+    return chat_ids(tokenizer, messages, chat_options)
 
 
 def transfers(memory: Memory, seconds: float) -> tuple[Transfer, ...]:

@@ -8,15 +8,25 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Protocol
 
 from pipeline.agents.agent import Agent
 from pipeline.agents.conduct import TurnRequest, TurnResult
+from pipeline.graphs import Role
 from pipeline.memory import Memory
 from pipeline.prompts import Note
 from pipeline.records import Answer, Assignment
 
 Work = dict[str, list[TurnResult]]
 """What each role has left behind, question by question, in the order of the batch."""
+
+
+class Player(Protocol):
+    """Whoever plays a role."""
+
+    @property
+    def role(self) -> Role:
+        """The role."""
 
 
 def answer_batch(assignments: Sequence[Assignment], team: Mapping[str, Agent]) -> list[Answer]:
@@ -71,7 +81,7 @@ def walk(
     return new
 
 
-def collect(assignment: Assignment, agent: Agent, earlier: Sequence[TurnResult]) -> TurnRequest:
+def collect(assignment: Assignment, agent: Player, earlier: Sequence[TurnResult]) -> TurnRequest:
     """One agent's request: its question, and the segments and texts of the agents that it reads, in order.
 
     The answering agent works on the question itself, the others on the assignment's source. Without a source nothing is

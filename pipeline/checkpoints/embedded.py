@@ -37,13 +37,21 @@ def cache_dir() -> Path:
     return Path(os.environ.get("LATENTMAS_CACHE") or base / "latentmas-ray")
 
 
+def converted_dir() -> Path:
+    """Where the converted model is or will be.
+
+    Raises:
+        ValueError: The package is missing.
+    """
+    return cache_dir() / f"{find_gguf().stem}-{importlib.metadata.version(PACKAGE)}-float32"
+
+
 def embedded_model_dir() -> Path:
     """The converted model's folder, made on first use (about 30 s, 540 MB).
 
     Several processes may ask at once: each converts into a folder of its own and the first to finish keeps its result.
     """
-    gguf = find_gguf()
-    target = cache_dir() / f"{gguf.stem}-{importlib.metadata.version(PACKAGE)}-float32"
+    gguf, target = find_gguf(), converted_dir()
     if not target.is_dir():
         target.parent.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(prefix=".converting-", dir=target.parent))

@@ -36,7 +36,7 @@ def load_model(config: ModelConfig, *, device: str | None = None, gpus: int = 1)
 
     place = placement(device, gpus)
     source = model_source(config.model)
-    dtype = _dtype(config.dtype, "cuda" if gpus > 1 else place["device_map"])
+    dtype = number_format(config.dtype, "cuda" if gpus > 1 else place["device_map"])
     try:
         tokenizer = AutoTokenizer.from_pretrained(source, trust_remote_code=config.trust_remote_code)
         causal_lm, found = AutoModelForCausalLM.from_pretrained(
@@ -49,7 +49,7 @@ def load_model(config: ModelConfig, *, device: str | None = None, gpus: int = 1)
         if gpus > 1:
             refuse_offload(causal_lm)
     except Exception as error:  # transformers and the formats under it raise all kinds; for the user it is one thing
-        raise ValueError(f"--model {config.model!r} can't be loaded: {_first_line(error)}") from error
+        raise ValueError(f"--model {config.model!r} can't be loaded: {first_line(error)}") from error
     missing = sorted(found["missing_keys"])
     if missing:  # transformers would fill them with random numbers
         raise ValueError(f"--model {config.model!r} lacks {len(missing)} of its weights, such as {missing[0]}")
@@ -72,7 +72,7 @@ def wrap_model(causal_lm: Any, tokenizer: Any, *, name: str = "model") -> Langua
         causal_lm.set_attn_implementation("eager")  # the fused kernels can't cap attention scores
     try:
         shape, input_scale = probe(causal_lm)
-        context, note = _context(causal_lm.config.get_text_config())
+        context, note = usable_context(causal_lm.config.get_text_config())
         lm = LanguageModel(
             causal_lm=causal_lm,
             tokenizer=tokenizer,
@@ -87,11 +87,11 @@ def wrap_model(causal_lm: Any, tokenizer: Any, *, name: str = "model") -> Langua
         )
         check_against_own_forward(lm)
     except Exception as error:  # a family that is built differently may break anywhere in its own code
-        raise ValueError(f"--model {name!r} can't hand over working memory: {_first_line(error)}") from error
+        raise ValueError(f"--model {name!r} can't hand over working memory: {first_line(error)}") from error
     return lm
 
 
-def _context(config: Any) -> tuple[int, str]:
+def usable_context(config: Any) -> tuple[int, str]:
     """How many positions the engine uses, and why they are fewer than the model was made for."""
     full = getattr(config, "max_position_embeddings", None) or UNLIMITED
     switch = switch_of_frequencies(config)
@@ -100,7 +100,8 @@ def _context(config: Any) -> tuple[int, str]:
     return switch[0], f" (from there on its {switch[1]} rotary frequencies change with the length)"
 
 
-def _dtype(name: str, device: str) -> torch.dtype:
+def number_format(name: str, device: str) -> torch.dtype:
+    """The number format that `--dtype` means on a device."""
     if name == "auto":
         return torch.bfloat16 if device.startswith("cuda") else torch.float32
     dtype: torch.dtype = getattr(torch, name)
@@ -113,5 +114,6 @@ def _stop_ids(causal_lm: Any, tokenizer: Any) -> frozenset[int]:
     return frozenset(i for i in (*ids, getattr(tokenizer, "eos_token_id", None)) if i is not None)
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """The part of an error that is worth telling in one line."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:300]
