@@ -11,7 +11,7 @@ from pipeline.agents.conduct import TurnResult
 from pipeline.agents.team import followers
 from pipeline.agents.walk import Work, collect
 from pipeline.graphs import CollaborationPlan, Role
-from pipeline.records import Assignment, Turn, Usage
+from pipeline.records import Assignment, Finish, Turn, Usage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,5 +83,5 @@ def _read(
         notes=tuple(note.role for note in requests[0].notes),
         followers=followers(role, plan.graph.roles) if role.name in plan.thinkers else 0,
     )
-    finish = "latent" if role.name in plan.thinkers else "stop"
+    finish: Finish = "latent" if role.name in plan.thinkers else "stop"
     return part, TurnResult(turn=Turn(role=role.name, text="", finish=finish, usage=Usage(), seconds=0.0))
