@@ -24,11 +24,16 @@ def config_parser(prog: str, description: str) -> ArgumentParser:
     parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
     parser.add_argument("--config", action="config", help="YAML file with settings; flags after it win")
     for s in settings():
-        bare: dict[str, Any] = (
-            {"nargs": "?", "const": True} if s.type is bool else {}
-        )  # --verify-memory alone means true
-        parser.add_argument(flag(s.name), type=s.type, default=s.default, help=s.help, **bare)
+        if s.type is bool:
+            add_switch(parser, flag(s.name), s.help, default=s.default)
+        else:
+            parser.add_argument(flag(s.name), type=s.type, default=s.default, help=s.help)
     return parser
+
+
+def add_switch(parser: ArgumentParser, name: str, help: str, *, default: bool = False) -> None:
+    """Adds a flag that is true or false; alone it means true."""
+    parser.add_argument(name, type=bool, nargs="?", const=True, default=default, help=help)
 
 
 def parse(parser: ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:

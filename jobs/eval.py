@@ -14,14 +14,15 @@ from collections.abc import Sequence
 from contextlib import redirect_stdout
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from typing import TYPE_CHECKING, Any, NoReturn, TextIO
 
-from jobs.cli import complain, config_of, config_parser, parse
+from jobs.cli import add_switch, complain, config_of, config_parser, parse
 from pipeline.config import RunConfig
 
 if TYPE_CHECKING:
     from pipeline.records import Question
     from pipeline.runtime.evaluate import RunRequest
+    from pipeline.runtime.planned import PlannedRun
 
 PROG = "eval.py"
 BROKEN = 1
@@ -34,9 +35,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, _as_interrupt)
     result = sys.stdout
     try:
-        request = prepare(list(sys.argv[1:] if argv is None else argv))
+        values, planned = check(list(sys.argv[1:] if argv is None else argv))
         with redirect_stdout(sys.stderr):  # Ray has things to say on stdout, which is for the result alone
-            return run(request, result)
+            if values["dry_run"]:
+                return dry_run([planned], result)
+            return run(prepare(values, planned), result)
     except ValueError as error:
         return complain(PROG, error)
     except KeyboardInterrupt:
@@ -44,8 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return STOPPED
 
 
-def prepare(argv: Sequence[str]) -> RunRequest:
-    """Turns a command line into a checked request and a run folder.
+def check(argv: Sequence[str]) -> tuple[dict[str, Any], PlannedRun]:
+    """Turns a command line into its values and a checked plan; nothing is written.
 
     Raises:
         ValueError: Something in it can't be; one line.
@@ -53,6 +56,7 @@ def prepare(argv: Sequence[str]) -> RunRequest:
     parser = config_parser(PROG, __doc__.split("\n", 1)[0])
     parser.add_argument("--out", type=str | None, default=None, help="run folder; by default runs/TASK-METHOD-TIME")
     parser.add_argument("--resume", type=str | None, default=None, help="run folder to go on with")
+    add_switch(parser, "--dry-run", "Show the plan and what it would take; start, load and write nothing.")
     values = parse(parser, argv)
     config = config_of(values)
     if values["resume"]:
@@ -62,9 +66,8 @@ def prepare(argv: Sequence[str]) -> RunRequest:
     from pipeline.graphs import plan_for
     from pipeline.prompts import known_roles
     from pipeline.runtime.assigning import assign
-    from pipeline.runtime.cluster import base_dir
-    from pipeline.runtime.evaluate import RunRequest
     from pipeline.runtime.placement import check_seats
+    from pipeline.runtime.planned import PlannedRun
     from pipeline.runtime.results import RunFolder
 
     team = config.collaboration
@@ -74,14 +77,52 @@ def prepare(argv: Sequence[str]) -> RunRequest:
     check_seats(tuple(role.name for role in plan.graph.roles), config.execution, config.model)
     roles = {role: {"model": check_model(values["model"])} for role, values in config.model.roles.items()}
     config = RunConfig.from_flat({**config.flat(), "model": check_model(config.model.model), "roles": roles})
-    base = base_dir()
+    if values["resume"]:
+        RunFolder.open(Path(values["resume"])).check_same(config, plan)
+    elif values["out"]:
+        RunFolder.check_free(out_path(values, config))
+    return values, PlannedRun(config=config, plan=plan, assignments=assignments)
+
+
+def prepare(values: dict[str, Any], planned: PlannedRun) -> RunRequest:
+    """Opens the run folder of a checked plan.
+
+    Raises:
+        ValueError: It can't be written.
+    """
+    from pipeline.runtime.cluster import base_dir
+    from pipeline.runtime.evaluate import RunRequest
+    from pipeline.runtime.results import RunFolder
+
+    config, plan, base = planned.config, planned.plan, base_dir()
     base.mkdir(parents=True, exist_ok=True)
     if values["resume"]:
         folder = RunFolder.open(Path(values["resume"]))
-        folder.check_same(config, plan)
     else:
-        folder = RunFolder.create(base / (values["out"] or default_out(config)), config, plan)
-    return RunRequest(config=config, plan=plan, assignments=assignments, folder=folder, store=base)
+        folder = RunFolder.create(out_path(values, config), config, plan)
+    return RunRequest(config=config, plan=plan, assignments=planned.assignments, folder=folder, store=base)
+
+
+def dry_run(runs: Sequence[PlannedRun], result: TextIO) -> int:
+    """Shows what runs would do and take, instead of doing it.
+
+    Args:
+        runs: The runs, which differ in their task alone.
+        result: Where the line of numbers goes.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        ValueError: A model can't be loaded, or there is no place for so many replicas.
+    """
+    from pipeline.runtime.estimate import this_machine
+    from pipeline.runtime.outline import outline
+
+    shown = outline(runs, this_machine())
+    sys.stderr.write("\n".join(shown.lines) + "\n")
+    result.write(json.dumps(shown.numbers) + "\n")
+    return 0
 
 
 def run(request: RunRequest, result: TextIO) -> int:
@@ -139,6 +180,14 @@ def scorable_questions(config: RunConfig) -> list[Question]:
     if refused:
         sys.stderr.write(f"{len(refused)} of {len(questions)} questions refused: {kinds} can't be scored yet\n")
     return [q for q in questions if q.kind in SCORABLE_KINDS]
+
+
+def out_path(values: dict[str, Any], config: RunConfig) -> Path:
+    """Where the run folder is to be."""
+    from pipeline.runtime.cluster import base_dir
+
+    path: Path = base_dir() / (values["out"] or default_out(config))
+    return path
 
 
 def default_out(config: RunConfig) -> str:

@@ -8,6 +8,7 @@ Shapes: B rows, T new positions, C columns in use, D hidden size, V vocabulary.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -56,6 +57,11 @@ class Footprint:
     def key_share(self) -> float:
         """The keys' part of a position's bytes; the rest are values."""
         return self.shape.key_size / (self.shape.key_size + self.shape.value_size)
+
+    def input_bytes(self, prompts: Sequence[int], latent_steps: int) -> list[int]:
+        """Bytes of what turns are fed: int64 token ids of prompts with these lengths, then latent inputs."""
+        latents = latent_steps * self.hidden_size * self.shape.dtype.itemsize
+        return [8 * prompt + latents for prompt in prompts]
 
     def working_bytes(self, rows: int, new: int, columns: int) -> int:
         """Bytes that one forward needs besides weights and cache, at its widest: attention of a layer, or the logits.

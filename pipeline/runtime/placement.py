@@ -117,7 +117,7 @@ def count_of(counts: object, execution: ExecutionConfig, capacity: Capacity, rol
         return counts
     each = 1.0 if execution.gpus_per_replica is None else execution.gpus_per_replica
     if capacity.gpus and each:
-        return max(1, int(capacity.gpus) * _sharing(each) if each < 1 else int(capacity.gpus // each))
+        return max(1, int(capacity.gpus) * sharing(each) if each < 1 else int(capacity.gpus // each))
     return capacity.nodes if execution.placement == "colocated" else max(1, min(roles, int(capacity.cpus)))
 
 
@@ -163,13 +163,13 @@ def bundles(count: int, share: Resources) -> tuple[list[dict[str, float]], list[
 
     Replicas with a fraction of a GPU share the bundle of one whole GPU, so that they share the device.
     """
-    together = _sharing(share.gpus) if 0 < share.gpus < 1 else 1
+    together = sharing(share.gpus) if 0 < share.gpus < 1 else 1
     groups = math.ceil(count / together)
     bundle = {"CPU": share.cpus * together, **({"GPU": share.gpus if share.gpus >= 1 else 1.0} if share.gpus else {})}
     return [bundle] * groups, [index // together for index in range(count)]
 
 
-def _sharing(gpus: float) -> int:
+def sharing(gpus: float) -> int:
     """How many replicas with so large a part of a GPU share one; Ray counts in ten thousandths."""
     return 10_000 // max(1, round(10_000 * gpus))
 

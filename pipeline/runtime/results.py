@@ -81,17 +81,28 @@ class RunFolder:
         Raises:
             ValueError: There is something at that path already, or it can't be made.
         """
+        cls.check_free(path)
         try:
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise ValueError(
-                    f"--out {str(path)!r} exists; choose another folder, or go on with it: --resume {path}"
-                )
             (path / "parts").mkdir(parents=True, exist_ok=True)
             (path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
             (path / "graph.yaml").write_text(plan.graph.to_yaml(), encoding="utf-8")
         except OSError as error:
             raise ValueError(f"--out {str(path)!r} can't be written: {error.strerror}") from error
         return cls(path.resolve())
+
+    @staticmethod
+    def check_free(path: Path) -> None:
+        """Refuses a path at which a new run folder would find something.
+
+        Raises:
+            ValueError: There is something at that path already, or it can't be looked at.
+        """
+        try:
+            taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+        except OSError as error:
+            raise ValueError(f"--out {str(path)!r} can't be written: {error.strerror}") from error
+        if taken:
+            raise ValueError(f"--out {str(path)!r} exists; choose another folder, or go on with it: --resume {path}")
 
     @classmethod
     def open(cls, path: Path) -> Self:
