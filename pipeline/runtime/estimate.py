@@ -89,8 +89,10 @@ class RoleForecast:
     """Memory that reaches it."""
     handover_bytes: Range
     """What of it is handed over, as a run counts it."""
-    positions: int
-    """Positions that the longest question comes to, were the model's context long enough."""
+    needed_positions: int
+    """Memory and prompt of the longest question, had the model's context no end."""
+    added_positions: int
+    """What it then thinks or writes at most."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -224,5 +226,6 @@ def _role_forecast(role: str, lengths: Lengths, handed: Sequence[int]) -> RoleFo
         prompt_positions=Range.of(turn.prompts),
         inherited_positions=Range.of(lengths.inherited(role)),
         handover_bytes=Range.of(handed),
-        positions=lengths.unlimited[role],
+        needed_positions=lengths.needed[role],
+        added_positions=lengths.added[role],
     )

@@ -23,8 +23,10 @@ class Lengths:
     """One a role in working order; a text is as long as its cap and the model's context allow."""
     notes: dict[str, tuple[str, ...]]
     """Whose work each role gets as text."""
-    unlimited: dict[str, int]
-    """Positions that each role would come to use if the context had no end, for the longest question."""
+    needed: dict[str, int]
+    """Positions of memory and prompt that each role begins with for the longest question, had the context no end."""
+    added: dict[str, int]
+    """Positions that it then thinks or writes at most."""
 
     def of(self, role: str) -> CacheTurn:
         """One role's turn."""
@@ -60,7 +62,7 @@ def lengths_of(parts: Sequence[Part], *, handover: Handover, max_new_tokens: int
         max_new_tokens: Most tokens of a text.
         context: Positions that the model can use.
     """
-    turns, unlimited = list[CacheTurn](), dict[str, int]()
+    turns, needs, adds = list[CacheTurn](), dict[str, int](), dict[str, int]()
     for part in parts:
         whole = [length + len(part.notes) * max_new_tokens for length in part.prompts]
         turn = CacheTurn(
@@ -72,11 +74,11 @@ def lengths_of(parts: Sequence[Part], *, handover: Handover, max_new_tokens: int
             handover=handover,
         )
         before = [sum(maker.handed[row] for maker in turns if maker.role in part.inherits) for row in range(len(whole))]
-        needed = max(a + b for a, b in zip(before, whole, strict=True))
-        adds = max_new_tokens - 1 if part.latent_steps is None else part.latent_steps
-        unlimited[turn.role] = needed + adds  # the last token of a text takes no position
-        if part.latent_steps is None:
+        needed = needs[turn.role] = max(map(sum, zip(before, whole, strict=True)))
+        adds[turn.role] = part.latent_steps or 0
+        if part.latent_steps is None:  # the last token of a text takes no position
+            adds[turn.role] = max_new_tokens - 1
             turn = replace(turn, new_tokens=max(1, min(max_new_tokens, context - needed + 1)))
         turns.append(turn)
     notes = {part.role.name: part.notes for part in parts}
-    return Lengths(turns=tuple(turns), notes=notes, unlimited=unlimited)
+    return Lengths(turns=tuple(turns), notes=notes, needed=needs, added=adds)

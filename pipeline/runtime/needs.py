@@ -147,9 +147,10 @@ def _batch_bytes(leg: Leg, legs: Sequence[Leg], size: Footprint, team: Team) -> 
         (int(m.cells * unit), arrived + (size.working_bytes(m.rows, m.new, m.columns) if m.new else 0), m.late)
         for m in found
     ]
-    parcels = [team.parcel_bytes(role, size) for role in itinerary.sent(leg, legs)] or [0]
-    packing = max(parcels) if team.device == "cuda" else sum(parcels)  # from a GPU one after another to the host
-    points.append((int(found[-1].cells * unit), arrived + packing, False))
+    if parcels := [team.parcel_bytes(role, size) for role in itinerary.sent(leg, legs)]:
+        packing = max(parcels) if team.device == "cuda" else sum(parcels)  # from a GPU one after another to the host
+        held = [cache for cache, _, late in points if not late][-1]
+        points.append((held, arrived + packing, False))
     worst = max(points, key=lambda point: point[0] + point[1])
     usual = max((point for point in points if not point[2]), key=lambda point: point[0] + point[1])
     return usual[:2], worst[:2]

@@ -87,9 +87,9 @@ def _channel(role: RoleForecast) -> str:
 
 def _placement(run: PlannedRun, seated: Sequence[Seat], machine: Machine, automatic: bool) -> Iterator[str]:
     execution, device = run.config.execution, machine.device(run.config)
-    each = "a CPU's share" if device == "cpu" else f"{execution.gpus_per_replica or 1:g} GPUs"
+    each = "a share of the CPUs" if device == "cpu" else f"--gpus-per-replica {execution.gpus_per_replica or 1:g}"
     way = f", memory by {execution.transport}" if execution.placement == "spread" and run.plan.thinkers else ""
-    yield f"replicas: {len(seated)}, {execution.placement}, {each} each, batches of {execution.batch_size}{way}"
+    yield f"replicas: {len(seated)}, {execution.placement}, each with {each}, batches of {execution.batch_size}{way}"
     for roles, group in groupby(seated, key=lambda seat: seat.roles):
         names = [seat.name for seat in group]
         span = names[0] if len(names) == 1 else f"{names[0]}..{names[-1]}"
@@ -157,11 +157,11 @@ def _cautions(run: PlannedRun, told: Forecast, machine: Machine) -> list[str]:
     """What can go wrong with these numbers."""
     found = []
     for role in told.roles:
-        if role.positions > told.context:
-            ends = "these questions stay unscored" if role.latent_steps is not None else "texts are cut off there"
-            found.append(
-                f"the {role.role} comes to {role.positions} positions, and the context has {told.context}; {ends}"
-            )
+        needed, all_of_it = role.needed_positions, role.needed_positions + role.added_positions
+        if all_of_it > told.context:
+            lost = role.latent_steps is not None or (needed > told.context and not role.texts_of)
+            ends = "such questions stay unscored" if lost else "texts are cut off there"
+            found.append(f"the {role.role} comes to {all_of_it} positions, and the context has {told.context}; {ends}")
     for needs in told.replicas:
         usual, most = (machine.on_one_gpu(size, run.config) for size in (needs.peak_bytes, needs.most_bytes))
         if machine.device(run.config) == "cuda" and machine.gpu_bytes is not None and most > machine.gpu_bytes:

@@ -1,0 +1,147 @@
+"""`--dry-run`: everything is said and nothing is done."""
+
+import json
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import ray
+import transformers
+
+from jobs import eval
+from pipeline.presets.paper import Cell
+
+
+@pytest.fixture(autouse=True)
+def _nothing_is_done(tmp_path, monkeypatch):
+    """In an empty folder, where neither Ray starts nor weights are loaded."""
+
+    def refused(*_, **__):
+        raise AssertionError("a dry run must not do this")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(ray, "init", refused)
+    monkeypatch.setattr(transformers.AutoModelForCausalLM, "from_pretrained", refused)
+    monkeypatch.setattr("pipeline.checkpoints.embedded._convert", refused)
+
+
+@pytest.fixture
+def dry(capsys, model_dir):
+    """Runs jobs/eval.py with --dry-run; returns exit code, what stdout's line holds, and stderr."""
+
+    def run(*argv, model=model_dir):
+        code = eval.main(["--dry-run", "--model", str(model), *argv])
+        captured = capsys.readouterr()
+        lines = captured.out.splitlines()
+        assert len(lines) == (code == 0)
+        return code, json.loads(lines[0]) if lines else {}, captured.err
+
+    return run
+
+
+def test_a_dry_run_tells_the_plan_and_leaves_nothing_behind(dry, tmp_path, model_dir):
+    code, numbers, err = dry("--limit", "6", "--latent-steps", "4", "--max-new-tokens", "50")
+    assert code == 0
+    assert list(tmp_path.iterdir()) == []
+    assert not ray.is_initialized()
+    assert (numbers["dry_run"], numbers["method"], numbers["roles"][-1]) == (True, "latent_mas", "solver")
+    assert numbers["replicas"] == [{"name": "r0", "roles": numbers["roles"], "model": str(model_dir.resolve())}]
+    (model,) = numbers["models"]
+    assert model["disk_bytes"] == (model_dir / "model.safetensors").stat().st_size
+    assert model["bytes_per_position"] == 3 * 2 * (8 + 8) * 4
+    (task,) = numbers["tasks"]
+    assert sum(task["kinds"].values()) == task["num_questions"] == task["sampled"]
+    roles = {role["role"]: role for role in task["roles"]}
+    assert roles["planner"]["latent_steps"] == 4
+    assert roles["solver"]["new_tokens"] == 50
+    assert roles["solver"]["memory_of"] == ["planner", "critic", "refiner"]
+    assert task["handover_bytes"]["max"] > task["memory_bytes"]["max"] > 0
+    for words in ("critic: thinks 4 steps; gets the memory of planner", "r0: all roles", "task demo", "handed over"):
+        assert words in err
+
+
+def test_spread_roles_are_told_with_their_replicas_and_the_store(dry):
+    code, numbers, err = dry("--graph", "hierarchical", "--placement", "spread", "--replicas", "2", "--limit", "6")
+    assert code == 0
+    assert [seat["roles"] for seat in numbers["replicas"]] == [["math", "science"], ["code", "summarizer"]]
+    assert numbers["tasks"][0]["store"]["full_bytes"] > 0
+    assert "object store of a node" in err
+
+
+@pytest.mark.parametrize("method", ["single", "text_mas"])
+def test_methods_that_hand_over_no_memory_are_told_without(dry, method):
+    code, numbers, err = dry("--method", method, "--limit", "6", "--max-new-tokens", "20")
+    assert code == 0
+    assert numbers["tasks"][0]["handover_bytes"] == {"mean": 0, "max": 0}
+    assert "handed over" not in err
+    assert ("gets the text of planner" in err) == (method == "text_mas")
+
+
+def test_a_preset_of_the_paper_can_be_tried_on_a_folder_of_data(dry, tmp_path, model_dir):
+    table = pa.Table.from_pylist([{"question": f"{i} + 1?", "answer": f"#### {i + 1}"} for i in range(40)])
+    pq.write_table(table, tmp_path / "gsm8k.parquet")
+    preset = Cell(task="gsm8k", model="Qwen/Qwen3-8B", graph="hierarchical").path
+    code, numbers, _ = dry("--config", str(preset), "--model", str(model_dir), "--data-dir", str(tmp_path))
+    assert code == 0
+    (task,) = numbers["tasks"]
+    assert (task["num_questions"], task["sampled"], task["kinds"]) == (40, 32, {"number": 40})
+    assert task["source"] == f"{tmp_path}/gsm8k.parquet"
+    assert task["roles"][-1]["new_tokens"] == 2048
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--latent-steps", "-1"], ["--latent-steps", "0 or more"]),
+        (["--task", "gsm"], ["--task", "gsm8k"]),
+        (["--graph", "circle"], ["--graph", "circle"]),
+        (["--out", "used"], ["--out", "exists"]),
+        (["--resume", "nowhere"], ["--resume", "nowhere"]),
+        (["--replicas", "100000"], ["--replicas", "at most"]),
+        (["--memory", "shuffled", "--limit", "1"], ["--memory", "at least 2"]),
+        (["--model", "./nothing"], ["--model", "nothing"]),
+        (["--dry-run", "perhaps"], ["--dry-run", "perhaps"]),
+    ],
+)
+def test_bad_input_ends_like_in_a_run(dry, argv, words, tmp_path):
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "file").write_text("")
+    code, _, err = dry(*argv)
+    assert code == 2
+    line = err.strip().splitlines()[-1]
+    assert line.startswith("eval.py: error: ")
+    assert all(word in line for word in words), line
+    assert [path.name for path in tmp_path.iterdir()] == ["used"]
+
+
+def test_a_model_that_the_hub_cant_be_asked_for_is_one_line_after_everything_else_was_checked(dry, monkeypatch):
+    def offline(*_, **__):
+        raise OSError("no route")
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", offline)
+    code, _, err = dry(model="Qwen/Qwen3-4B")
+    assert code == 2
+    assert "can't be reached" in err.strip().splitlines()[-1]
+    code, _, err = dry("--task", "gsm", model="Qwen/Qwen3-4B")
+    assert code == 2
+    assert "--task" in err.strip().splitlines()[-1]
+
+
+def test_the_embedded_model_is_measured_before_it_has_been_converted(dry, tmp_path, monkeypatch):
+    monkeypatch.setenv("LATENTMAS_CACHE", str(tmp_path / "cache"))
+    code, numbers, err = dry("--limit", "3", model="embedded")
+    assert code == 0
+    assert list(tmp_path.iterdir()) == []
+    (model,) = numbers["models"]
+    assert (model["parameters"], model["bytes_per_position"]) == (134_515_008, 30 * 3 * 128 * 4)
+    assert "converted on first use" in err
+
+
+def test_a_run_folder_can_be_looked_at_before_it_is_gone_on_with(dry, tmp_path, model_dir):
+    (tmp_path / "run").mkdir()
+    settings = f"model: {model_dir.resolve()}\nlimit: 6\nlatent_steps: 2\n"
+    (tmp_path / "run/config.yaml").write_text(settings)
+    code, numbers, _ = dry("--resume", "run")
+    assert code == 0
+    assert numbers["tasks"][0]["roles"][0]["latent_steps"] == 2
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.yaml"]
