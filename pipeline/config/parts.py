@@ -55,9 +55,9 @@ class DataConfig:
     """Which questions are asked."""
 
     task: str = "demo"
-    """Benchmark: demo, gsm8k, arc_easy or arc_challenge."""
+    """demo (built in), a benchmark, several with commas, all (the nine), or a file of your own: .jsonl or .parquet."""
     data_dir: str | None = None
-    """Folder with TASK.parquet files; without it the Hugging Face Hub is asked (demo is built in)."""
+    """Folder with the benchmarks' Parquet files; without it the Hugging Face Hub is asked."""
     limit: int | None = None
     """Only the first N questions."""
 

@@ -3,7 +3,7 @@
 Bad model output is a score with a reason, never an exception.
 """
 
-from pipeline.scoring.extract import boxed, last_letter, last_number
+from pipeline.scoring.extract import boxed, last_code_block, last_letter, last_number, last_python_block
 from pipeline.scoring.grade import SCORABLE_KINDS, grade
 
-__all__ = ["SCORABLE_KINDS", "boxed", "grade", "last_letter", "last_number"]
+__all__ = ["SCORABLE_KINDS", "boxed", "grade", "last_code_block", "last_letter", "last_number", "last_python_block"]
