@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.records import Kind, Question
-from pipeline.scoring import SCORABLE_KINDS, grade
+from pipeline.scoring import grade
 from pipeline.scoring.expressions import equal_expressions
 from pipeline.scoring.grade import same_value
 
@@ -165,12 +165,6 @@ def test_a_box_counts_for_both_readings_and_before_any_cut() -> None:
 def test_nothing_said_is_no_answer() -> None:
     score = grade(NUMBER, "", truncated=False)
     assert (score.correct_lenient, score.prediction_lenient, score.reason) == (False, "", "no_answer")
-
-
-def test_code_questions_are_refused() -> None:
-    assert "code" not in SCORABLE_KINDS
-    with pytest.raises(ValueError, match="code questions can't be scored by this version"):
-        grade(question("def f(): ...", "code"), r"\boxed{18}", truncated=False)
 
 
 @settings(max_examples=100, deadline=None)
