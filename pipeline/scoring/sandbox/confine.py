@@ -11,33 +11,12 @@ import resource
 import signal
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+
+from pipeline.scoring.sandbox.rules import Bounds
 
 _SET_DEATH_SIGNAL, _SET_DUMPABLE, _SET_SECCOMP, _SET_NO_NEW_PRIVS = 1, 4, 22, 38
 _FILTER_MODE = 2
 _CAPABILITY_VERSION = 0x20080522
-
-
-@dataclass(frozen=True, kw_only=True)
-class Bounds:
-    """What one process may use and reach."""
-
-    cpu_seconds: int
-    """Processor time; then the kernel kills it."""
-    memory_bytes: int
-    """Address space."""
-    file_bytes: int
-    """Size of any one file."""
-    open_files: int = 64
-    """File descriptors."""
-    readable: tuple[str, ...] = ()
-    """Folders and files that it may read: those of the interpreter."""
-    writable: tuple[str, ...] = ()
-    """Folders that it may write to."""
-    landlock: bool = False
-    """Whether access to files is bounded by the kernel."""
-    seccomp: bytes = b""
-    """The filter of system calls; empty for none."""
 
 
 class _Program(ctypes.Structure):

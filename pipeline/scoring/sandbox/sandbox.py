@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from typing import Any, Literal, Self
 
 from pipeline.scoring.sandbox import filters
-from pipeline.scoring.sandbox.confine import Bounds
 from pipeline.scoring.sandbox.isolation import ROOT, SCRATCH, Isolation, inside_namespaces, isolation, readable
 from pipeline.scoring.sandbox.referee import Judgement
-from pipeline.scoring.sandbox.warden import ORDER_BYTES, Ended, Rules
+from pipeline.scoring.sandbox.rules import Bounds, Rules
+from pipeline.scoring.sandbox.warden import ORDER_BYTES
+from pipeline.scoring.sandbox.watch import Ended
 
 START_SECONDS = 60
 """How long the warden may take to load what all answers need."""
