@@ -76,8 +76,8 @@ def _tested_function(code: str, examples: list[str]) -> str:
         with warnings.catch_warnings(action="ignore"):  # about escapes such as '\w', which are no concern of users
             defined = {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)}
             calls = [node.func for node in ast.walk(ast.parse("\n".join(examples))) if isinstance(node, ast.Call)]
-    except SyntaxError as error:
-        raise ValueError(f"columns 'code' and 'test_list' must hold Python: {error.msg}") from error
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"columns 'code' and 'test_list' must hold Python: {error}") from error
     tested = defined & {function.id for function in calls if isinstance(function, ast.Name)}
     if len(tested) != 1:
         found = ", ".join(sorted(tested)) or "none"

@@ -1,17 +1,32 @@
 """What each family makes of a row, and that the real files are read whole."""
 
 import re
+from contextlib import suppress
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pipeline.benchmarks import BENCHMARKS
 from pipeline.benchmarks.aime import contest_question
 from pipeline.benchmarks.code import described_question
 from pipeline.benchmarks.gpqa import expert_question
 from pipeline.benchmarks.medqa import case_question
+from pipeline.benchmarks.own import COLUMNS, own_question
+from pipeline.records import Question
 from realdata import real_questions
 
+TEXTS = st.text() | st.sampled_from(
+    ["A", "b", "1", "number", "choice", "code", "def f(): ...", "f()", "A. x", "#### 1"]
+)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | TEXTS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(["text", "label"]), inner),
+    max_leaves=6,
+)
+READERS = {name: (benchmark.to_question, benchmark.columns) for name, benchmark in BENCHMARKS.items() if name != "demo"}
+READERS["own"] = (own_question, COLUMNS)
 ROWS = {
     "arc_easy": 2376,
     "arc_challenge": 1172,
@@ -157,3 +172,16 @@ def test_what_the_tests_import_stands_before_gold_tests_and_examples() -> None:
 def test_a_described_function_that_is_not_tested_is_refused(change: dict[str, Any], why: str) -> None:
     with pytest.raises(ValueError, match=re.escape(why)):
         described_question(DESCRIBED | change, "")
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_any_row_is_a_question_or_a_value_error(name: str) -> None:
+    read, columns = READERS[name]
+
+    @settings(max_examples=150, deadline=None)
+    @given(st.fixed_dictionaries(dict.fromkeys(columns, VALUES)))
+    def check(row: dict[str, Any]) -> None:
+        with suppress(ValueError):
+            assert isinstance(read(row, "id"), Question)
+
+    check()
