@@ -6,6 +6,7 @@ HumanEval+ asks to complete a function from its head and docstring; MBPP+ descri
 from __future__ import annotations
 
 import ast
+import warnings
 
 from pipeline.benchmarks.base import Benchmark, Row, text_in, texts_in
 from pipeline.records import Question
@@ -72,10 +73,11 @@ def described_question(row: Row, default_id: str) -> Question:
 def _tested_function(code: str, examples: list[str]) -> str:
     """The one function of a program that the examples call; the other functions are its helpers."""
     try:
-        defined = {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)}
-        calls = [node.func for node in ast.walk(ast.parse("\n".join(examples))) if isinstance(node, ast.Call)]
-    except SyntaxError as error:
-        raise ValueError(f"columns 'code' and 'test_list' must hold Python: {error.msg}") from error
+        with warnings.catch_warnings(action="ignore"):  # about escapes such as '\w', which are no concern of users
+            defined = {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)}
+            calls = [node.func for node in ast.walk(ast.parse("\n".join(examples))) if isinstance(node, ast.Call)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"columns 'code' and 'test_list' must hold Python: {error}") from error
     tested = defined & {function.id for function in calls if isinstance(function, ast.Name)}
     if len(tested) != 1:
         found = ", ".join(sorted(tested)) or "none"

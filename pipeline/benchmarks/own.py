@@ -9,6 +9,7 @@ from __future__ import annotations
 import builtins
 import re
 import symtable
+import warnings
 from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, get_args
@@ -153,7 +154,8 @@ def _defined(top: symtable.SymbolTable) -> set[str]:
 
 def _symbols(program: str, column: str) -> symtable.SymbolTable:
     try:
-        return symtable.symtable(program, column, "exec")
+        with warnings.catch_warnings(action="ignore"):  # about escapes such as '\w', which still work
+            return symtable.symtable(program, column, "exec")
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"column {column!r} must hold a Python program: {error}") from error
 

@@ -8,7 +8,7 @@ from pipeline.records import Question, Score
 from pipeline.scoring.choices import label_of
 from pipeline.scoring.expressions import equal_expressions
 from pipeline.scoring.extract import boxed, last_letter, last_number
-from pipeline.scoring.values import plain_values
+from pipeline.scoring.values import plain_values, same_writing
 
 
 def grade(question: Question, text: str, *, truncated: bool) -> Score:
@@ -65,7 +65,8 @@ def same_value(gold: str, answer: str) -> bool:
         answer: Any string.
 
     Returns:
-        True if a plain reading of both is equal, or else if math-verify finds the expressions equal.
+        True if a plain reading of both is equal, if they are written the same (a gold may be a pair or a ratio, which
+        has no value), or else if math-verify finds the expressions equal.
     """
     golds, answers = plain_values(gold), plain_values(answer)
     if set(golds) & set(answers):
@@ -73,7 +74,7 @@ def same_value(gold: str, answer: str) -> bool:
     # Two plain numbers that differ, differ; only a gold like 1/3 may still be met by a rounded decimal (0.333333).
     if golds and answers and all(_is_decimal(value) for value in golds):
         return False
-    return equal_expressions(gold, answer)
+    return same_writing(gold, answer) or equal_expressions(gold, answer)
 
 
 def _is_decimal(value: Fraction) -> bool:

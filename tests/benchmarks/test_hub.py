@@ -127,6 +127,7 @@ def gate() -> Iterator[str]:
     yield f"http://127.0.0.1:{server.server_port}"
     server.shutdown()
     thread.join()
+    server.server_close()
 
 
 def tell(task: str, endpoint: str, cache: Path) -> subprocess.CompletedProcess[str]:
