@@ -11,6 +11,13 @@ import warnings
 from pipeline.benchmarks.base import Benchmark, Row, text_in, texts_in
 from pipeline.records import Question
 
+_MENDED = {
+    "HumanEval/32": (
+        "assert _poly(*candidate(*inp), inp) <= 0.0001",
+        "assert abs(_poly(*inp, candidate(*inp))) <= 0.0001",
+    )
+}
+"""Tests that fail on the data set's own solution, and what they were meant to be: here a root is unpacked as a list."""
 _COMPLETE = "Complete this Python function so that it does what its description says."
 _EXAMPLES = "Your function must pass tests such as these:"
 
@@ -31,12 +38,13 @@ def function_question(row: Row, default_id: str) -> Question:
     prompt, entry_point = text_in(row, "prompt"), text_in(row, "entry_point").strip()
     if f"def {entry_point}(" not in prompt:
         raise ValueError(f"column 'prompt' must define the entry point {entry_point!r}")
+    task_id, test = text_in(row, "task_id").strip(), text_in(row, "test")
     return Question(
-        id=text_in(row, "task_id").strip(),
+        id=task_id,
         text=f"{_COMPLETE}\n\n{prompt.strip()}",
         kind="code",
         gold=prompt + text_in(row, "canonical_solution"),
-        tests=f"{text_in(row, 'test')}\ncheck({entry_point})",
+        tests=f"{test.replace(*_MENDED.get(task_id, ('', '')))}\ncheck({entry_point})",
         entry_point=entry_point,
     )
 

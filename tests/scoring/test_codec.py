@@ -66,7 +66,8 @@ def test_plain_values_come_out_as_they_went_in(value: Any) -> None:
     [
         1 << 5000, -(1 << 70), 1e308, float("inf"), "\ud800", b"\x00", True, range(3, 9, 2), {1, 2}, frozenset({"a"}),
         ..., {}, deque([1, (2,)]), Fraction(1, 3), Decimal("1.10"), complex(1, -2), {(1, 2): [{"x": {3}}]},
-        [range(2), (None, {4.5})], Counter("aab"), OrderedDict(a=1), defaultdict(list, a=[1]), Pair(1, (2,)), bytearray(b"x"),
+        [range(2), (None, {4.5})], Counter("aab"), OrderedDict(a=1), defaultdict(list, a=[1]), Pair(1, (2,)),
+        bytearray(b"x"),
     ],
     ids=repr,
 )  # fmt: skip

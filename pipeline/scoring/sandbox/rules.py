@@ -57,7 +57,7 @@ class Rules:
     @property
     def wall_seconds(self) -> float:
         """Longest time for one answer and its tests; generous, because machines are shared."""
-        return 6.0 * self.bounds.cpu_seconds + 10
+        return 6.0 * self.bounds.cpu_seconds + 5
 
     def to_json(self) -> str:
         """The rules as one line."""

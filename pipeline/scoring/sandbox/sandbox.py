@@ -231,7 +231,7 @@ def _verdict(judgement: Judgement | None, ended: Ended, limit: int) -> CodeRun:
         raise SandboxError(f"its tests are at fault: {judgement.detail}")
     if ended.stopped in ("threads", "scratch"):
         return CodeRun(reason="over_limit", detail=f"it used more {ended.stopped} than allowed", cpu_seconds=used)
-    if ended.stopped or used > limit - 0.1 or ended.referee_signal in (signal.SIGKILL, signal.SIGXCPU):
+    if ended.stopped or used > 0.9 * limit or ended.referee_signal in (signal.SIGKILL, signal.SIGXCPU):
         return CodeRun(reason="timeout", detail=f"more than {limit} s of processor time", cpu_seconds=used)
     if ended.signal or judgement is None:
         name = signal.Signals(ended.signal or ended.referee_signal or signal.SIGKILL).name
