@@ -191,7 +191,7 @@ def source_of(data: DataConfig) -> str:
     if benchmark.embedded:
         return "this package"
     if data.data_dir is not None:
-        return f"{data.data_dir}/{benchmark.file_name}"
+        return f"{data.data_dir}/{benchmark.file}"
     return ", ".join(filter(None, (f"the Hub: {benchmark.hub_id}", benchmark.config, benchmark.split)))
 
 

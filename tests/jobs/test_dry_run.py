@@ -9,7 +9,9 @@ import ray
 import transformers
 
 from jobs import eval
+from pipeline.config import DataConfig
 from pipeline.presets.paper import Cell
+from pipeline.runtime.outline import source_of
 
 
 @pytest.fixture(autouse=True)
@@ -87,6 +89,20 @@ def test_a_preset_of_the_paper_can_be_tried_on_a_folder_of_data(dry, tmp_path, m
     assert (task["num_questions"], task["sampled"], task["kinds"]) == (40, 32, {"number": 40})
     assert task["source"] == f"{tmp_path}/gsm8k.parquet"
     assert task["roles"][-1]["new_tokens"] == 2048
+
+
+@pytest.mark.parametrize(
+    ("data", "source"),
+    [
+        (DataConfig(task="demo"), "this package"),
+        (DataConfig(task="gsm8k", data_dir="/data"), "/data/gsm8k.parquet"),
+        (DataConfig(task="aime24", data_dir="/data"), "/data/aime_2024.parquet"),
+        (DataConfig(task="gsm8k"), "the Hub: openai/gsm8k, main, test"),
+        (DataConfig(task="own/questions.jsonl"), "own/questions.jsonl"),
+    ],
+)
+def test_a_task_is_told_with_where_its_questions_come_from(data, source):
+    assert source_of(data) == source
 
 
 @pytest.mark.parametrize(

@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from jobs.cli import config_of, config_parser, parse
+from pipeline.benchmarks import BENCHMARKS
 from pipeline.config import RunConfig
 from pipeline.graphs import plan_for
 from pipeline.presets.paper import CELLS, FOLDER, Cell, preset_text, published_results
@@ -19,6 +20,11 @@ PAPER_CAPS |= {8192: ("gpqa_diamond",), 20000: ("aime24", "aime25")}
 def test_there_are_nine_tasks_three_models_and_two_graphs():
     assert len(CELLS) == len(set(CELLS)) == 9 * 3 * 2
     assert {len({getattr(cell, part) for cell in CELLS}) for part in ("task", "model", "graph")} == {9, 3, 2}
+
+
+def test_tasks_and_caps_are_those_of_the_benchmarks():
+    caps = {name: benchmark.max_new_tokens for name, benchmark in BENCHMARKS.items() if name != "demo"}
+    assert {cell.task: cell.cap for cell in CELLS} == caps
 
 
 def test_the_files_are_what_the_table_gives_and_there_are_no_others():
