@@ -8,9 +8,12 @@ from pathlib import Path
 from pipeline.reports import FinishedRun, RunMetrics
 from pipeline.runtime.results import FREE_TO_CHANGE, RunFolder
 
+DEPTH = 2
+"""Folders down in which runs are looked for: a folder of series of runs."""
+
 
 def finished_folders(path: Path) -> tuple[list[Path], list[Path]]:
-    """Run folders that a path stands for: itself, or those in it, by name.
+    """Run folders that a path stands for: itself, or those in it, by name; runs of a series lie one folder deeper.
 
     Returns:
         The finished runs, and those in it that are not finished; absolute paths.
@@ -18,14 +21,10 @@ def finished_folders(path: Path) -> tuple[list[Path], list[Path]]:
     Raises:
         ValueError: There is no finished run.
     """
-    here = path.resolve()
-    if _is_finished(here):
-        return [here], []
-    inside = sorted(child for child in here.iterdir() if (child / "config.yaml").is_file()) if here.is_dir() else []
-    finished = [child for child in inside if _is_finished(child)]
+    finished, unfinished = _search(path.resolve(), DEPTH)
     if not finished:
         raise ValueError(f"{str(path)!r} holds no finished run (no metrics.json in it or in a folder in it)")
-    return finished, [child for child in inside if child not in finished]
+    return finished, unfinished
 
 
 def read_runs(folders: Sequence[Path]) -> dict[Path, FinishedRun]:
@@ -47,8 +46,15 @@ def short_names(folders: Sequence[Path]) -> dict[Path, str]:
     return names
 
 
-def _is_finished(path: Path) -> bool:
-    return (path / "metrics.json").is_file()
+def _search(here: Path, depth: int) -> tuple[list[Path], list[Path]]:
+    if (here / "metrics.json").is_file():
+        return [here], []
+    inside = sorted(child for child in here.iterdir() if child.is_dir()) if depth and here.is_dir() else []
+    below = [_search(child, depth - 1) for child in inside]
+    finished, unfinished = ([folder for found in below for folder in found[kind]] for kind in (0, 1))
+    if not finished and not unfinished and (here / "config.yaml").is_file():
+        return [], [here]
+    return finished, unfinished
 
 
 def _read(path: Path, name: str) -> FinishedRun:

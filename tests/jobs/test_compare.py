@@ -45,12 +45,14 @@ def test_one_run_has_one_table(tmp_path, capsys):
     assert not any(word in out for word in ("baseline", "Over seeds", "note:"))
 
 
-def test_a_folder_of_runs_stands_for_those_that_are_finished(tmp_path, capsys):
+@pytest.mark.parametrize("given", [["single", "text_mas", "text_mas/gsm8k"], ["."]])
+def test_a_folder_of_runs_stands_for_those_that_are_finished(given, tmp_path, capsys):
     for method in ("single", "text_mas"):
         for task in ("gsm8k", "arc_easy"):
             run_folder(tmp_path / method / task, rows_of([True, False]), method=method, task=task)
     run_folder(tmp_path / "text_mas" / "broken_off", rows_of([True]), finished=False)
-    assert compare.main(["single", "text_mas", "text_mas/gsm8k", "--json", "told.json"]) == 0
+    (tmp_path / "single" / "config.yaml").write_text("task: gsm8k,arc_easy\n")  # a series has settings of its own
+    assert compare.main(given + ["--json", "told.json"]) == 0
     told = json.loads((tmp_path / "told.json").read_text())
     assert [run["name"] for run in told["runs"]] == [
         *("single/arc_easy", "single/gsm8k", "text_mas/arc_easy", "text_mas/gsm8k")
