@@ -126,6 +126,6 @@ def _lines(m: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("memory handed over MB (s)", f"{m['handover_bytes'] / 1e6:.1f} ({m['handover_seconds']:.2f})"),
         ("digests of memory s", f"{m['verify_seconds']:.2f}"),
         ("truncated, no answer %", f"{100 * m['truncated_rate']:.1f}, {100 * m['no_answer_rate']:.1f}"),
-        ("of all agents' texts truncated %", f"{100 * m['truncated_turns_rate']:.1f}"),
-        ("cut by the model's context %", f"{100 * m['context_limited_rate']:.1f}"),
+        ("all texts truncated %", f"{100 * m['truncated_turns_rate']:.1f}"),
+        ("cut by context %", f"{100 * m['context_limited_rate']:.1f}"),
     ]

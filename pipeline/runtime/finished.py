@@ -42,7 +42,7 @@ def short_names(folders: Sequence[Path]) -> dict[Path, str]:
     count = 1
     while len(set(names.values())) < len(names):
         count += 1
-        names = {folder: "/".join(folder.parts[-count:]) for folder in folders}
+        names = {folder: str(Path(*folder.parts[-count:])) for folder in folders}
     return names
 
 
