@@ -16,6 +16,7 @@ AlignmentName = Literal["ridge", "identity", "random"]
 Budget = Literal["agent", "system"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Placement = Literal["colocated", "spread"]
+SandboxMode = Literal["auto", "strict"]
 Transport = Literal["object_store", "reencode", "gloo", "nccl", "nixl", "cuda_ipc"]
 
 
@@ -56,9 +57,9 @@ class DataConfig:
     """Which questions are asked."""
 
     task: str = "demo"
-    """Benchmark: demo, gsm8k, arc_easy or arc_challenge."""
+    """demo (built in), a benchmark, several with commas, all (the nine), or a file of your own: .jsonl or .parquet."""
     data_dir: str | None = None
-    """Folder with TASK.parquet files; without it the Hugging Face Hub is asked (demo is built in)."""
+    """Folder with the benchmarks' Parquet files; without it the Hugging Face Hub is asked."""
     limit: int | None = None
     """Only the first N questions."""
 
@@ -164,6 +165,19 @@ class ExecutionConfig:
             stays = self.transport == "object_store"
             require(stays, "transport", self.transport, "object_store, with --placement colocated")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringConfig:
+    """How answers are graded."""
+
+    sandbox: SandboxMode = "auto"
+    """auto: programs are locked in with what the machine has, which is said; strict: not run without isolation."""
+    code_seconds: int = 10
+    """Processor seconds of a program for all its tests; more, where the question's reference needs more itself."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.code_seconds <= 3600, "code_seconds", self.code_seconds, "1 to 3600")
 
 
 @dataclass(frozen=True, kw_only=True)
