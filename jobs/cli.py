@@ -7,7 +7,6 @@ import re
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 from jsonargparse import ArgumentParser
@@ -63,17 +62,6 @@ def complain(prog: str, error: Exception) -> int:
     """Says in one line on stderr what is wrong; returns the exit code."""
     sys.stderr.write(f"{prog}: error: {' '.join(str(error).split())}\n")
     return BAD_INPUT
-
-
-def existing_run_dir(path: Path) -> Path:
-    """The folder, if it holds a finished run.
-
-    Raises:
-        ValueError: It does not.
-    """
-    if not (path / "metrics.json").is_file():
-        raise ValueError(f"{str(path)!r} holds no finished run (no metrics.json)")
-    return path
 
 
 def _readable(message: str, argv: Sequence[str]) -> str:

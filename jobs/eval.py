@@ -63,7 +63,7 @@ def check(argv: Sequence[str]) -> tuple[dict[str, Any], PlannedRun]:
         config = resumed(Path(values["resume"]), config, values["given"])
     # Everything that is slow to import or slow to find out comes after the command line has proved right.
     from pipeline.checkpoints import check_model
-    from pipeline.graphs import plan_for
+    from pipeline.graphs import check_budget, plan_for
     from pipeline.prompts import known_roles
     from pipeline.runtime.assigning import assign
     from pipeline.runtime.placement import check_seats
@@ -73,6 +73,7 @@ def check(argv: Sequence[str]) -> tuple[dict[str, Any], PlannedRun]:
     team = config.collaboration
     plan = plan_for(team)
     plan.graph.check_prompts(known_roles())
+    check_budget(plan, config.decoding)
     assignments = assign(checked_questions(config), memory=team.memory, seed=config.decoding.seed, trace=team.trace)
     check_seats(tuple(role.name for role in plan.graph.roles), config.execution, config.model)
     roles = {role: {"model": check_model(values["model"])} for role, values in config.model.roles.items()}

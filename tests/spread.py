@@ -94,7 +94,9 @@ def solved(lm: LanguageModel, memories: Sequence[Memory], prompts: Sequence[Sequ
         memory.verify()
     batch = lm.open(memories, columns=max(map(len, prompts)))
     keys = [(str(row), "solver") for row in range(batch.rows)]
-    written = decode(lm, batch, prefill(lm, batch, prompts), noise_keys=keys, config=DECODING)
+    budgets = [DECODING.max_new_tokens] * batch.rows
+    hidden_BD = prefill(lm, batch, prompts)
+    written = decode(lm, batch, hidden_BD, noise_keys=keys, budgets=budgets, config=DECODING)
     lengths = sorted(len(text.token_ids) for text in written)
     assert lengths[1] < lengths[-1], "texts end at different steps, so that the cache was compacted"
     return [text.token_ids for text in written]

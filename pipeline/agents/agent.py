@@ -39,8 +39,8 @@ class Agent:
     def take_turns(self, requests: Sequence[TurnRequest]) -> list[TurnResult]:
         """Takes one turn on each of a batch of questions.
 
-        A question whose earlier texts leave no room in the model's context gets an empty turn that counts as cut off:
-        that is the model's doing, and a score like any other.
+        Earlier texts are never shortened. A question for which they leave no room in the model's context gets an empty
+        turn that counts as cut off by it: that is the model's doing, and a score like any other.
 
         Raises:
             ValueError: A memory belongs to another model or question, or a prompt without earlier texts does not fit
@@ -144,7 +144,7 @@ class Agent:
         request.memory.check(shape=self.lm.shape, fingerprints=self.lm.accepts, question_id=question_id)
 
     def _cut_off(self) -> TurnResult:
-        return TurnResult(turn=Turn(role=self.role.name, text="", finish="length", usage=Usage(), seconds=0.0))
+        return TurnResult(turn=Turn(role=self.role.name, text="", finish="context", usage=Usage(), seconds=0.0))
 
     def _verify(self, requests: Sequence[TurnRequest]) -> float:
         """Checks the digests of signed memory; returns a question's share of the seconds it took."""

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pipeline.config import DecodingConfig
 from pipeline.engine import Alignment, LanguageModel, Lens, Recorder, decode, think
+from pipeline.graphs import allowance
 from pipeline.memory import Inputs, KVBatch, Memory, Part, Segment
 from pipeline.prompts import Note
 from pipeline.records import Finish, Question, Thought, Turn
@@ -35,6 +36,8 @@ class TurnRequest:
     """The question that the memory belongs to, if it is not the one that is asked."""
     traced: bool = False
     """Whether latent steps are recorded."""
+    spent: int = 0
+    """Tokens that the agents that it reads have written for this question."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -148,6 +151,8 @@ class Writing:
 
     decoding: DecodingConfig
     """Budget and sampling."""
+    share: int | None = None
+    """Among how many agents what is left of the system's budget is divided; none: the budget is this agent's own."""
 
     @property
     def columns(self) -> int:
@@ -158,7 +163,14 @@ class Writing:
         """Decodes until the model stops or the budget is spent."""
         keys = [(request.question.id, scene.role) for request in scene.requests]
         deeds = []
-        for written in decode(scene.lm, scene.batch, scene.hidden_BD, noise_keys=keys, config=self.decoding):
+        budgets = [self.budget(request) for request in scene.requests]
+        texts = decode(scene.lm, scene.batch, scene.hidden_BD, noise_keys=keys, budgets=budgets, config=self.decoding)
+        for written in texts:
             text = scene.lm.tokenizer.decode(written.token_ids, skip_special_tokens=True).strip()
             deeds.append(Deed(text=text, finish=written.finish, output_tokens=len(written.token_ids)))
         return deeds
+
+    def budget(self, request: TurnRequest) -> int:
+        """Most tokens that it writes for one question."""
+        total = self.decoding.max_new_tokens
+        return total if self.share is None else allowance(total, spent=request.spent, share=self.share)

@@ -10,7 +10,7 @@ from pipeline.agents.agent import Agent
 from pipeline.agents.conduct import Conduct, Thinking, Writing
 from pipeline.config import RunConfig
 from pipeline.engine import Alignment, LanguageModel, build_alignment
-from pipeline.graphs import CollaborationPlan, Role
+from pipeline.graphs import CollaborationPlan, Role, token_shares
 from pipeline.memory import Part
 
 
@@ -26,14 +26,17 @@ def build_team(
         keep_inputs: Whether memory segments carry what the model was fed, from which `recall_work` rebuilds them.
 
     Raises:
-        ValueError: The plan has to move memory to other positions, and the model's can't be moved.
+        ValueError: The plan has to move memory to other positions, and the model's can't be moved; or the system's
+            budget can't be divided in its graph.
     """
     if plan.thinkers and moves_memory(plan, config.collaboration.handover):
         shape = lm.shape
         probe = torch.zeros(shape.layers, shape.heads, 1, shape.key_size, dtype=shape.dtype, device=shape.device)
         lm.move(probe, torch.ones(1, dtype=torch.int64))
-    writing: Conduct = Writing(decoding=config.decoding)
-    conducts = dict.fromkeys((role.name for role in plan.graph.roles), writing)
+    shares = token_shares(plan) if config.decoding.budget == "system" else {}
+    conducts: dict[str, Conduct] = {
+        name: Writing(decoding=config.decoding, share=shares.get(name)) for name in plan.writers
+    }
     if plan.thinkers:
         alignment = _alignment(lm, config)
         for name, steps in plan.thinkers.items():

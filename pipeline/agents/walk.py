@@ -96,6 +96,7 @@ def collect(assignment: Assignment, agent: Player, earlier: Sequence[TurnResult]
         remembered=tuple(result.turn.role for result in earlier if result.turn.finish == "latent"),
         source_id=source.id,
         traced=assignment.traced,
+        spent=sum(result.turn.usage.output_tokens for result in earlier),
     )
 
 

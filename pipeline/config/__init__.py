@@ -8,6 +8,7 @@ torch, Ray or a model.
 from pipeline.config.carriers import CARRIERS, Carrier
 from pipeline.config.parts import (
     AlignmentName,
+    Budget,
     CollaborationConfig,
     DataConfig,
     DecodingConfig,
@@ -30,6 +31,7 @@ from pipeline.config.run import RunConfig, Setting, field_docs, settings
 __all__ = [
     "CARRIERS",
     "AlignmentName",
+    "Budget",
     "Carrier",
     "CollaborationConfig",
     "DType",

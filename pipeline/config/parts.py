@@ -13,6 +13,7 @@ Experts = Literal["parallel", "chained"]
 Handover = Literal["full", "thoughts", "prompt"]
 MemoryControl = Literal["real", "shuffled", "none"]
 AlignmentName = Literal["ridge", "identity", "random"]
+Budget = Literal["agent", "system"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Placement = Literal["colocated", "spread"]
 SandboxMode = Literal["auto", "strict"]
@@ -98,6 +99,8 @@ class DecodingConfig:
 
     max_new_tokens: int = 2048
     """Most tokens that one agent writes for one question."""
+    budget: Budget = "agent"
+    """Whether max_new_tokens is each writing agent's own (the paper), or one total for the whole system."""
     temperature: float = 0.6
     """Sampling temperature; 0 is greedy."""
     top_p: float = 0.95

@@ -28,7 +28,7 @@ class Written:
     token_ids: list[int] = field(default_factory=list)
     """Generated ids, the stop token included."""
     finish: Finish = "length"
-    """stop: the model ended the text; length: the budget or the context did."""
+    """stop: the model ended the text; length: its budget did; context: the model's context did, before the budget."""
 
 
 def decode(
@@ -37,6 +37,7 @@ def decode(
     hidden_BD: Tensor,
     *,
     noise_keys: Sequence[tuple[str, str]],
+    budgets: Sequence[int],
     config: DecodingConfig,
 ) -> list[Written]:
     """Writes text after what the batch holds.
@@ -46,22 +47,27 @@ def decode(
         batch: Working memory; it is used up (grows, and may be compacted into another batch).
         hidden_BD: Last hidden states after the final norm, from which the first tokens are drawn.
         noise_keys: For each row (question id, role), which select its sampling noise.
-        config: Budget and sampling.
+        budgets: For each row the most tokens that it writes, 1 or more; the model's context may end it before.
+        config: Sampling.
 
     Returns:
         What each row wrote, in the order of the rows.
     """
-    written = [Written() for _ in noise_keys]
-    noise_SB = torch.stack([noise_stream(config.seed, *key, config.max_new_tokens) for key in noise_keys], dim=1)
-    noise_SB = noise_SB.to(lm.device)
     positions_B = batch.next_positions()
-    budgets = [min(config.max_new_tokens, lm.context - p + 1) for p in positions_B.tolist()]
+    room = [lm.context - position + 1 for position in positions_B.tolist()]
+    limits = [min(pair) for pair in zip(budgets, room, strict=True)]
+    written = [
+        Written(finish="length" if limit == own else "context") for limit, own in zip(limits, budgets, strict=True)
+    ]
+    # A shorter stream is the beginning of a longer one, so a row's noise does not depend on its neighbours' budgets.
+    noise_SB = torch.stack([noise_stream(config.seed, *key, max(limits)) for key in noise_keys], dim=1)
+    noise_SB = noise_SB.to(lm.device)
     rows = list(range(batch.rows))  # which answer each row of the batch writes
-    for step in range(config.max_new_tokens):
+    for step in range(max(limits)):
         # 1. One token a row; rows that have finished but not left yet write into the void.
         logits_BV = lm.logits(hidden_BD)
         ids_B = sample(logits_BV, noise_SB[step, rows], temperature=config.temperature, top_p=config.top_p)
-        alive = [_note(written[row], token, lm, budgets[row]) for row, token in zip(rows, ids_B.tolist(), strict=True)]
+        alive = [_note(written[row], token, lm, limits[row]) for row, token in zip(rows, ids_B.tolist(), strict=True)]
         if not any(alive):
             break
         # 2. Finished rows leave once they are many enough to pay for the copy; until then they write padding.
@@ -77,11 +83,11 @@ def decode(
     return written
 
 
-def _note(text: Written, token: int, lm: LanguageModel, budget: int) -> bool:
+def _note(text: Written, token: int, lm: LanguageModel, limit: int) -> bool:
     """Adds a token to a text that is still being written; returns whether it goes on."""
-    if text.finish == "stop" or len(text.token_ids) >= budget:
+    if text.finish == "stop" or len(text.token_ids) >= limit:
         return False
     text.token_ids.append(token)
     if token in lm.stop_ids:
         text.finish = "stop"
-    return text.finish != "stop" and len(text.token_ids) < budget
+    return text.finish != "stop" and len(text.token_ids) < limit

@@ -121,7 +121,9 @@ class LatentModel:
         config = DecodingConfig(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
         batch, _, hidden_BD = self._read(messages, memory, room=0)
         batch = batch.select([0])  # what is written from here on must not live as long as the memory does
-        written = decode(self.lm, batch, hidden_BD, noise_keys=[("", "answer")], config=config)[0]
+        written = decode(
+            self.lm, batch, hidden_BD, noise_keys=[("", "answer")], budgets=[max_new_tokens], config=config
+        )[0]
         text: str = self.lm.tokenizer.decode(written.token_ids, skip_special_tokens=True)
         return text.strip()
 

@@ -34,6 +34,11 @@ class CollaborationPlan:
     thinkers: dict[str, int]
     """Latent steps of the roles that think; the others write."""
 
+    @property
+    def writers(self) -> tuple[str, ...]:
+        """The roles that write, in working order."""
+        return tuple(role.name for role in self.graph.roles if role.name not in self.thinkers)
+
 
 def plan_for(config: CollaborationConfig) -> CollaborationPlan:
     """Chooses the graph of a method, and who in it thinks.

@@ -50,7 +50,11 @@ class Prediction(Record):
     seconds: float
     """The question's share of its batches' wall time, all agents."""
     truncated: bool
-    """Whether the last agent's text ended with its budget."""
+    """Whether the last agent's text ended with its budget or the model's context."""
+    truncated_turns: int
+    """How many agents' texts did, the last one's included."""
+    context_limited: bool
+    """Whether the model's context ended some agent's text, or left no room for one."""
     handover_bytes: int
     """Working memory inherited, as it was carried, summed over the agents."""
     handover_seconds: float
@@ -111,6 +115,8 @@ class Prediction(Record):
             prefill_tokens=usage.prefill_tokens,
             seconds=sum(turn.seconds for turn in answer.turns),
             truncated=answer.truncated,
+            truncated_turns=answer.truncated_turns,
+            context_limited=answer.context_limited,
             handover_bytes=sum(turn.handover_bytes for turn in answer.turns),
             handover_seconds=sum(turn.handover_seconds for turn in answer.turns),
             verify_seconds=sum(turn.verify_seconds for turn in answer.turns),

@@ -7,8 +7,9 @@ from typing import Literal
 
 from pipeline.records.base import Record
 
-Finish = Literal["stop", "length", "latent"]
-"""Why a turn ended: the model's own stop token, the token budget, or the last latent step."""
+Finish = Literal["stop", "length", "context", "latent"]
+"""Why a turn ended: the model's own stop token, the token budget, the model's context (which may be full before the
+first token), or the last latent step."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,6 +85,16 @@ class Turn(Record):
     """The latent steps, where they were asked for."""
 
     @property
+    def wrote(self) -> bool:
+        """Whether it was the turn of an agent that writes."""
+        return self.finish != "latent"
+
+    @property
+    def truncated(self) -> bool:
+        """Whether its text ended with its budget or the model's context, and not by itself."""
+        return self.finish in ("length", "context")
+
+    @property
     def handover_bytes(self) -> int:
         """Working memory that it inherited, in bytes, as it was carried."""
         return sum(transfer.bytes for transfer in self.transfers)
@@ -126,8 +137,18 @@ class Answer(Record):
 
     @property
     def truncated(self) -> bool:
-        """Whether the last agent's text ended with its budget."""
-        return bool(self.turns) and self.turns[-1].finish == "length"
+        """Whether the last agent's text ended with its budget or the model's context."""
+        return bool(self.turns) and self.turns[-1].truncated
+
+    @property
+    def truncated_turns(self) -> int:
+        """How many agents' texts did."""
+        return sum(turn.truncated for turn in self.turns)
+
+    @property
+    def context_limited(self) -> bool:
+        """Whether the model's context left some agent's text less room than its budget, or none, and so ended it."""
+        return any(turn.finish == "context" for turn in self.turns)
 
     @property
     def usage(self) -> Usage:

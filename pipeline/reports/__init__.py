@@ -1,6 +1,19 @@
-"""What a run reports, and tables of it."""
+"""What a run reports, what several runs say together, and tables of both."""
 
+from pipeline.reports.comparing import Comparison, FinishedRun, PairedRuns, SeededRuns, compare_runs
 from pipeline.reports.summary import RunMetrics, summarize
-from pipeline.reports.tables import comparison_table, run_table
+from pipeline.reports.tables import comparison_table, pairs_table, run_table, seeds_table
 
-__all__ = ["RunMetrics", "comparison_table", "run_table", "summarize"]
+__all__ = [
+    "Comparison",
+    "FinishedRun",
+    "PairedRuns",
+    "RunMetrics",
+    "SeededRuns",
+    "compare_runs",
+    "comparison_table",
+    "pairs_table",
+    "run_table",
+    "seeds_table",
+    "summarize",
+]

@@ -70,7 +70,11 @@ class RunMetrics:
     handover_hops: int
     """How often memory was handed to a turn."""
     truncated_rate: float
-    """Share of answers that ended with their budget."""
+    """Share of answers that ended with their budget or the model's context."""
+    truncated_turns_rate: float
+    """Share of all agents' texts that did."""
+    context_limited_rate: float
+    """Share of questions in which the model's context ended some agent's text, or left no room for one."""
     no_answer_rate: float
     """Share of scored questions with nothing boxed."""
     repetition_rate: float
@@ -144,9 +148,8 @@ def summarize(rows: Sequence[Prediction], config: RunConfig, *, graph: str, run_
         handover_hops=sum(len(turn.transfers) for row in rows for turn in row.turns),
         transports=_per_transport(rows),
         retries=sum(row.retries for row in rows),
-        truncated_rate=_share(sum(row.truncated for row in rows), len(rows)),
         no_answer_rate=_share(sum(not row.prediction for row in scored), len(scored)),
-        repetition_rate=_share(sum(repeats_itself(row.output_text) for row in rows), len(rows)),
+        **_text_rates(rows),
         peak_bytes=max((row.peak_bytes for row in rows), default=0),
         seconds_per_agent=_per_agent(rows, "seconds"),
         output_tokens_per_agent={role: int(n) for role, n in _per_agent(rows, "output_tokens").items()},
@@ -168,6 +171,17 @@ def repeats_itself(text: str) -> bool:
     words = text.split()
     grams = Counter(tuple(words[i : i + REPEATED_WORDS]) for i in range(len(words) - REPEATED_WORDS + 1))
     return max(grams.values(), default=0) >= REPEATED_TIMES
+
+
+def _text_rates(rows: Sequence[Prediction]) -> dict[str, Any]:
+    """The rates that tell whether texts ended as they should, by the names of their fields."""
+    count, texts = len(rows), sum(turn.wrote for row in rows for turn in row.turns)
+    return {
+        "truncated_rate": _share(sum(row.truncated for row in rows), count),
+        "truncated_turns_rate": _share(sum(row.truncated_turns for row in rows), texts),
+        "context_limited_rate": _share(sum(row.context_limited for row in rows), count),
+        "repetition_rate": _share(sum(repeats_itself(row.output_text) for row in rows), count),
+    }
 
 
 def _per_transport(rows: Sequence[Prediction]) -> dict[str, dict[str, float]]:

@@ -15,7 +15,7 @@ from pipeline.config import RunConfig
 log = logging.getLogger(__name__)
 
 TAGS = ("method", "graph", "model", "task", "handover", "memory", "alignment", "placement", "transport")
-CONTROLS = ("experts", "handover", "memory", "alignment")
+CONTROLS = ("experts", "handover", "memory", "alignment", "budget")
 """Settings that a run's name tells where they are not the default."""
 NOTICE = 4000
 """Characters that a tag may have."""

@@ -1,113 +1,20 @@
 """Legs: replicas that hand a batch on to each other answer as one replica does that keeps it to itself."""
 
-import hashlib
-import pickle
 from dataclasses import replace
-from functools import cache
-from itertools import cycle
 
 import pytest
 
 from pipeline.agents.leg import play_leg
-from pipeline.agents.team import build_team
-from pipeline.agents.walk import answer_batch
-from pipeline.config import CARRIERS, RunConfig
-from pipeline.graphs import plan_for
 from pipeline.records import LegOrder, Question
-from pipeline.runtime.assigning import assign
-from pipeline.runtime.batches import Batch
-from pipeline.runtime.legs import Itinerary
+from relay import APART, MIXED, QUESTIONS, Relay, replica_model, told
 from tiny import tiny_model
 
-QUESTIONS = [
-    Question(id="short", text="1+1", kind="number", gold="2"),
-    Question(
-        id="long", text="Anna has twelve apples and gives away a third of them. How many?", kind="number", gold="8"
-    ),
-    Question(id="letters", text="Which is even?", kind="choice", gold="B", labels=("A", "B")),
-]
 GRAPHS = {
     "sequential": {},
     "parallel": {"graph": "hierarchical"},
     "chained": {"graph": "hierarchical", "experts": "chained"},
     "texts": {"method": "text_mas"},
 }
-APART = ("r0", "r1", "r2", "r3")
-
-
-@cache
-def replica_model(number, **sizes):
-    """Models of the same weights, which share nothing else."""
-    return tiny_model("llama", **sizes)
-
-
-class Relay:
-    """Replicas of one process, and the way of a batch over them: what the driver does, one leg after another."""
-
-    def __init__(self, transport="object_store", models=replica_model, limit=2**40, accepts=(), **settings):
-        chosen = {"latent_steps": 3, "max_new_tokens": 6, "temperature": 0, **settings}
-        config = RunConfig.from_flat({**chosen, "placement": "spread", "transport": transport})
-        self.carrier, self.limit, self.accepts = CARRIERS[transport], limit, accepts
-        plan = plan_for(config.collaboration)
-        hands_over = config.collaboration.memory != "none"
-        self.itinerary = Itinerary(plan=plan, carrier=self.carrier, hands_over=hands_over)
-        self.memory = config.collaboration.memory
-        self.teams = {
-            name: build_team(models(number), config, plan, keep_inputs=self.carrier.inputs)
-            for name, number in zip(APART, cycle((0, 1)))  # noqa: B905 - as many as there are names
-        }
-        self.parcels = {}
-
-    def work(self, questions=QUESTIONS):
-        return tuple(assign(questions, memory=self.memory, seed=1, trace=0))
-
-    def at_home(self, work):
-        """The answers of one replica alone."""
-        return answer_batch(work, self.teams["r0"])
-
-    def answers(self, places, work):
-        """The answers of replicas that play a role each as told by `places`, in working order."""
-        batch = Batch(assignments=work)
-        legs = self.itinerary.legs(dict(zip(self.itinerary.roles, places, strict=True)))
-        for leg in legs:
-            asked, names = batch.living(), self.itinerary.parcels(leg)
-            if not asked:
-                break
-            order = LegOrder(
-                key="order",
-                roles=leg.roles,
-                assignments=asked,
-                earlier=batch.earlier(self.itinerary.before(leg)),
-                parcels=names,
-                send=self.itinerary.sent(leg, legs),
-                limit=self.limit,
-                accepts=self.accepts,
-            )
-            arrived = [shipped(self.parcels[name]) for name in names]
-            before = [digest(parcel) for parcel in arrived]
-            report, sent = play_leg(self.teams[leg.seat], leg.seat, self.carrier, order, arrived, fetching=0.5)
-            assert [digest(parcel) for parcel in arrived] == before
-            batch.book(leg, asked, report)
-            self.parcels |= dict(zip(order.send, sent, strict=True))
-        return batch.answers(self.itinerary.roles, dict.fromkeys(APART, 0.0))
-
-
-def shipped(parcel):
-    """A parcel as the object store gives it: in another process, and not to be written to."""
-    copy = pickle.loads(pickle.dumps(parcel))
-    copy.payload.flags.writeable = False
-    return copy
-
-
-def digest(parcel):
-    return hashlib.sha256(parcel.payload.tobytes()).digest()
-
-
-def told(answers):
-    return {a.question_id: [(t.role, t.text, t.finish, t.usage) for t in a.turns] for a in answers}
-
-
-MIXED = ("r0", "r1", "r1", "r0")
 CASES = [
     ("full", "real", APART),
     ("full", "real", ("r0", "r0", "r1", "r1")),

@@ -163,7 +163,7 @@ def test_decode_prefill_and_think_are_usable_without_agents(lm):
     hidden = think(
         lm, batch, hidden, build_alignment("identity", input_VD=lm.input_vectors(), output_VD=lm.output_vectors()), 2
     )
-    written = decode(lm, batch, hidden, noise_keys=[("q", "solver")], config=DecodingConfig(max_new_tokens=3))
+    written = decode(lm, batch, hidden, noise_keys=[("q", "solver")], budgets=[3], config=DecodingConfig())
     assert len(written[0].token_ids) <= 3
 
 
@@ -247,9 +247,12 @@ def test_earlier_texts_that_leave_no_room_cut_the_turn_off_and_cost_no_neighbour
     team = team_of(small, "text_mas", temperature=0, max_new_tokens=40)
     together = answer_batch(assign([tight, QUESTIONS[0]]), team)
     alone = answer_batch(assign([QUESTIONS[0]]), team)[0]
-    assert [turn.finish for turn in together[0].turns] == ["length"] * 4
+    assert "context" not in [turn.finish for turn in together[1].turns]
+    assert [turn.finish for turn in together[0].turns][::3] == ["length", "context"]
     assert (together[0].turns[-1].text, together[0].turns[-1].usage.output_tokens) == ("", 0)
     assert together[0].truncated
+    assert together[0].truncated_turns == 4
+    assert [answer.context_limited for answer in together] == [True, False]
     assert together[0].error == ""
     assert [turn.text for turn in together[1].turns] == [turn.text for turn in alone.turns]
     assert alone.turns[-1].usage.output_tokens > 0

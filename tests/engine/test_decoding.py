@@ -1,3 +1,4 @@
+import pytest
 import torch
 
 from pipeline.config import DecodingConfig
@@ -9,10 +10,11 @@ PROMPTS = [[5, 9, 11, 30, 31], [7, 8], [20, 21, 22, 23, 24, 25, 26, 27, 40]]
 GREEDY = DecodingConfig(temperature=0, max_new_tokens=25)
 
 
-def write(lm, prompts, config=GREEDY, ids=None):
+def write(lm, prompts, config=GREEDY, ids=None, budgets=None):
     batch = lm.open([Memory()] * len(prompts), columns=max(map(len, prompts)))
     keys = [(i, "solver") for i in (ids or [f"q{n}" for n in range(len(prompts))])]
-    return decode(lm, batch, prefill(lm, batch, prompts), noise_keys=keys, config=config)
+    budgets = budgets or [config.max_new_tokens] * len(prompts)
+    return decode(lm, batch, prefill(lm, batch, prompts), noise_keys=keys, budgets=budgets, config=config)
 
 
 def library_greedy(lm, prompt, tokens):
@@ -65,6 +67,31 @@ def test_a_text_ends_with_the_models_context():
     lm.stop_ids = frozenset()
     written = write(lm, PROMPTS)
     assert [len(w.token_ids) for w in written] == [12 - len(p) + 1 for p in PROMPTS]
+    assert {w.finish for w in written} == {"context"}
+
+
+def test_a_text_whose_budget_just_fits_the_context_ends_with_its_budget():
+    lm = tiny_model("llama", max_position_embeddings=12)
+    lm.stop_ids = frozenset()
+    room = 12 - len(PROMPTS[0]) + 1
+    for budget, finish in ((room, "length"), (room + 1, "context")):
+        written = write(lm, PROMPTS[:1], budgets=[budget])[0]
+        assert (len(written.token_ids), written.finish) == (room, finish)
+
+
+@pytest.mark.parametrize("temperature", [0, 1.0])
+def test_rows_of_unequal_budgets_write_what_each_writes_alone(lm, temperature):
+    """The shorter text is the beginning of the longer one: neither noise nor neighbours depend on a budget."""
+    config = DecodingConfig(temperature=temperature, max_new_tokens=25)
+    ids, budgets = ["a", "b", "c"], [3, 25, 11]
+    together = write(lm, PROMPTS, config, ids, budgets)
+    whole = [write(lm, [p], config, [i], [25])[0] for p, i in zip(PROMPTS, ids, strict=True)]
+    for text, long, budget in zip(together, whole, budgets, strict=True):
+        assert text.token_ids == long.token_ids[:budget]
+        assert text.finish == (long.finish if len(long.token_ids) <= budget else "length")
+    assert [len(text.token_ids) for text in together] == [
+        min(b, len(w.token_ids)) for b, w in zip(budgets, whole, strict=True)
+    ]
 
 
 def test_sampling_does_not_depend_on_neighbours_order_or_batch(lm):

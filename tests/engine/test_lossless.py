@@ -38,7 +38,7 @@ def answers(lm, prompt, memory):
     config = DecodingConfig(temperature=0, max_new_tokens=TOKENS)
     original, lm.stop_ids = lm.stop_ids, frozenset()
     try:
-        written = decode(lm, batch, hidden, noise_keys=[("q", "solver")], config=config)[0]
+        written = decode(lm, batch, hidden, noise_keys=[("q", "solver")], budgets=[TOKENS], config=config)[0]
     finally:
         lm.stop_ids = original
     return lm.logits(hidden)[0], written.token_ids

@@ -68,6 +68,12 @@ def broken_dir(tmp_path: Path) -> Path:
         (["--handover", "all"], ["--handover", "all", "full", "thoughts", "prompt"]),
         (["--memory", "shuffled", "--limit", "1"], ["--memory", "shuffled", "at least 2"]),
         (["--trace", "-1"], ["--trace", "-1"]),
+        (["--budget", "team"], ["--budget", "team", "agent", "system"]),
+        (
+            ["--method", "text_mas", "--budget", "system", "--max-new-tokens", "3"],
+            ["--max-new-tokens is 3", "4 or more", "--budget system"],
+        ),
+        (["--method", "text_mas", "--budget", "system", "--graph", "GAP.yaml"], ["GAP", "'solver'", "'planner'"]),
         (["--tracking-uri", "nonsense://x", "--model", "MODEL"], ["--tracking-uri", "nonsense://x"]),
     ],
 )
@@ -82,6 +88,8 @@ def test_bad_input_ends_in_one_line_and_exit_code_2(argv, words, tmp_path, capsy
     (tmp_path / "DEMO.yaml").write_text("task: demo\n")
     (tmp_path / "CIRCLE.yaml").write_text("roles: [{name: solver, answers: true, reads: [solver]}]")
     (tmp_path / "POET.yaml").write_text("roles: [{name: poet, answers: true}]")
+    gap = "{name: planner}, {name: critic, reads: [planner]}, {name: solver, reads: [critic], answers: true}"
+    (tmp_path / "GAP.yaml").write_text(f"roles: [{gap}]")
     (tmp_path / "BROKENRUN").mkdir()
     (tmp_path / "BROKENRUN/config.yaml").write_text("latent_steps: '3'\n")
     (tmp_path / "empty").mkdir()
@@ -114,8 +122,8 @@ def test_help_names_every_flag_of_the_contract(capsys):
         eval.main(["--help"])
     text = capsys.readouterr().out
     flags = """--method --task --data-dir --model --graph --experts --latent-steps --alignment --handover --memory
-        --trace --verify-memory --replicas --limit --batch-size
-        --max-new-tokens --temperature --top-p --seed --dtype --out --resume --experiment --tracking-uri --address
+        --trace --verify-memory --replicas --limit --batch-size --max-new-tokens --budget --temperature --top-p --seed
+        --dtype --out --resume --experiment --tracking-uri --address
         --config --print_config"""
     assert [flag for flag in flags.split() if flag not in text] == []
 

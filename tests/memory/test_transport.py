@@ -193,8 +193,9 @@ def written(lm, segments, prompts):
     """The tokens that a model writes on top of some memory."""
     batch = lm.open([Memory.of([one]) for one in segments], columns=30)
     hidden = prefill(lm, batch, prompts)
-    config = DecodingConfig(max_new_tokens=20, temperature=1.0)
+    config = DecodingConfig(temperature=1.0)
     keys = [("q0", "solver"), ("q1", "solver")]
-    tokens = [one.token_ids for one in decode(lm, batch, hidden, noise_keys=keys, config=config)]
+    texts = decode(lm, batch, hidden, noise_keys=keys, budgets=[20, 20], config=config)
+    tokens = [one.token_ids for one in texts]
     assert all(len(row) == 20 for row in tokens)
     return tokens

@@ -5,11 +5,15 @@ from pathlib import Path
 
 import pytest
 
+from pipeline.agents.conduct import TurnResult
+from pipeline.agents.team import build_team
+from pipeline.agents.walk import collect
+from pipeline.config import RunConfig
 from pipeline.engine import chat_text
-from pipeline.graphs import load_graph
+from pipeline.graphs import load_graph, plan_for
 from pipeline.prompts import Message, Note, known_roles, role_messages, role_prompt
-from pipeline.records import Question
-from tiny import character_tokenizer
+from pipeline.records import Assignment, Question, Turn, Usage
+from tiny import character_tokenizer, tiny_model
 
 GOLDEN = Path(__file__).parent / "golden"
 QUESTIONS = {
@@ -25,6 +29,7 @@ CHANNELS = ("text", "latent")
 SEQUENTIAL, HIERARCHICAL = load_graph("sequential"), load_graph("hierarchical")
 GRAPHS = {role.name: graph for graph in (SEQUENTIAL, HIERARCHICAL) for role in graph.roles}
 CASES = [(channel, role, kind) for channel in CHANNELS for role in GRAPHS for kind in QUESTIONS]
+CASES += [("alone", "solver", kind) for kind in QUESTIONS]
 
 
 def messages(channel: str, role: str, kind: str) -> tuple[Message, ...]:
@@ -59,6 +64,65 @@ def test_every_method_gets_the_same_instructions_and_answer_format(kind):
                 rest = rest.replace(piece, "")
             rest = re.sub(r"\(\w+'s words\)", "", rest)
             assert rest.split() == mine.content.split()  # all of it, in order; only the channel is added
+
+
+ASKED = {
+    "number": ("its answer is a single number", "inside \\boxed{}"),
+    "choice": ("the answer is its letter", "inside \\boxed{}"),
+    "code": ("pass hidden tests", "starts with ```python"),
+}
+"""What the answering agent of every method is told of the task and of the answer's format."""
+LONG = (
+    """So: {x} = 3, and \\boxed{3} is not it yet.
+
+```python
+def one() -> int:
+    return 1  # [critic]
+```
+"""
+    + "Word after word, " * 400
+    + "and the last one."
+)
+
+
+def as_agents_read_it(method: str, graph: str, kind: str) -> str:
+    """The answering agent's prompt on top of what the others left behind, by the way that runs go."""
+    config = RunConfig.from_flat({"method": method, "graph": graph})
+    agents = build_team(tiny_model("llama", max_position_embeddings=65536), config, plan_for(config.collaboration))
+    *others, last = agents.values()
+    assignment = Assignment(question=QUESTIONS[kind], source=QUESTIONS[kind])
+    turns = [turn_of(agent.role.name, thinks=method == "latent_mas") for agent in others]
+    prompt = last.prompt(collect(assignment, last, [TurnResult(turn=turn) for turn in turns]))
+    return last.lm.tokenizer.decode(prompt)
+
+
+def turn_of(role: str, *, thinks: bool) -> Turn:
+    text, finish = ("", "latent") if thinks else (said(role), "stop")
+    return Turn(role=role, text=text, finish=finish, usage=Usage(), seconds=0)
+
+
+def said(role: str) -> str:
+    return f"The {role}:\n{LONG}"
+
+
+@pytest.mark.parametrize("kind", QUESTIONS)
+@pytest.mark.parametrize("graph", ["sequential", "hierarchical"])
+def test_answering_agents_differ_in_the_channel_alone_and_read_whole_texts(graph, kind):
+    """Task instructions and answer format are those of the golden prompts; what others wrote is there to the letter."""
+    role = load_graph(graph).answering
+    alone = (GOLDEN / f"alone-solver-{kind}.txt").read_text("utf-8")
+    latent = (GOLDEN / f"latent-{role.name}-{kind}.txt").read_text("utf-8")
+    memory = f" You know what your colleagues thought: {', '.join(role.reads)}."
+    notes = "\n\nYour colleagues wrote:\n\n" + "\n\n".join(f"[{read}]\n{said(read)}" for read in role.reads)
+    assert as_agents_read_it("single", graph, kind) == alone
+    assert as_agents_read_it("latent_mas", graph, kind) == latent
+    text = as_agents_read_it("text_mas", graph, kind)
+    assert text.count(notes) == 1
+    assert text.replace(notes, "") == latent.replace(memory, "")
+    if role.name == "solver":
+        assert text.replace(notes, "") == alone
+    pieces = (QUESTIONS[kind].text, *ASKED[kind])
+    assert all(prompt.count(piece) == 1 for piece in pieces for prompt in (alone, latent, text.replace(notes, "")))
 
 
 def test_only_the_answering_agent_is_told_the_format():

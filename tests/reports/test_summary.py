@@ -3,7 +3,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.config import RunConfig
-from pipeline.records import Answer, Assignment, Prediction, Question, Score, Transfer, Turn, Usage
+from pipeline.records import Answer, Assignment, Finish, Prediction, Question, Score, Transfer, Turn, Usage
 from pipeline.reports import comparison_table, run_table, summarize
 from pipeline.reports.summary import repeats_itself, run_seconds
 
@@ -75,6 +75,31 @@ def test_the_pause_before_a_resume_is_not_counted():
     first = [row(1, started=10, finished=12), row(2, started=11, finished=14)]
     second = [replace(row(3, started=1000, finished=1003), attempt=2)]
     assert run_seconds([*first, *second]) == pytest.approx(4 + 3)
+
+
+def written(number: int, *finishes: Finish) -> Prediction:
+    """A question whose planner has thought and whose other agents' texts ended so."""
+    think = Turn(role="planner", text="", finish="latent", usage=Usage(latent_steps=4), seconds=0.5)
+    texts = [Turn(role=f"w{i}", text="x", finish=f, usage=Usage(), seconds=1) for i, f in enumerate(finishes)]
+    answer = Answer(question_id=str(number), turns=(think, *texts))
+    question = Question(id=str(number), text="?", kind="number", gold="1")
+    return Prediction.of(Assignment(question=question, source=question), answer, None, seconds=0, attempt=1)
+
+
+def test_truncation_is_counted_for_answers_for_all_texts_and_for_the_context_alone():
+    rows = [
+        written(1, "length", "stop"),
+        written(2, "stop", "length"),
+        written(3, "context", "stop"),
+        written(4, "stop", "context"),
+        written(5, "length", "context"),
+        written(6, "stop", "stop"),
+    ]
+    assert [r.truncated for r in rows] == [False, True, False, True, True, False]
+    assert [r.truncated_turns for r in rows] == [1, 1, 1, 1, 2, 0]
+    assert [r.context_limited for r in rows] == [False, False, True, True, True, False]
+    m = summarize(rows, RunConfig(), graph="sequential", run_id="r", run_dir="d")
+    assert (m.truncated_rate, m.truncated_turns_rate, m.context_limited_rate) == (3 / 6, 6 / 12, 3 / 6)
 
 
 def test_m_is_reported_for_the_latent_method_only():

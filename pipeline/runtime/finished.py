@@ -1,0 +1,76 @@
+"""Finished runs, read back from their folders for a comparison."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.reports import FinishedRun, RunMetrics
+from pipeline.runtime.results import FREE_TO_CHANGE, RunFolder
+
+DEPTH = 2
+"""Folders down in which runs are looked for: a folder of series of runs."""
+
+
+def finished_folders(path: Path) -> tuple[list[Path], list[Path]]:
+    """Run folders that a path stands for: itself, or those in it, by name; runs of a series lie one folder deeper.
+
+    Returns:
+        The finished runs, and those in it that are not finished; absolute paths.
+
+    Raises:
+        ValueError: There is no finished run.
+    """
+    finished, unfinished = _search(path.resolve(), DEPTH)
+    if not finished:
+        raise ValueError(f"{str(path)!r} holds no finished run (no metrics.json in it or in a folder in it)")
+    return finished, unfinished
+
+
+def read_runs(folders: Sequence[Path]) -> dict[Path, FinishedRun]:
+    """Reads finished runs, by their folders; each gets a name that none of the others has.
+
+    Raises:
+        ValueError: One of them is damaged, or was written by another version of this program.
+    """
+    return {folder: _read(folder, name) for folder, name in short_names(folders).items()}
+
+
+def short_names(folders: Sequence[Path]) -> dict[Path, str]:
+    """Names for absolute paths: of all of them as many last parts as tell each from the others."""
+    names = {folder: folder.name for folder in folders}
+    count = 1
+    while len(set(names.values())) < len(names):
+        count += 1
+        names = {folder: str(Path(*folder.parts[-count:])) for folder in folders}
+    return names
+
+
+def _search(here: Path, depth: int) -> tuple[list[Path], list[Path]]:
+    if (here / "metrics.json").is_file():
+        return [here], []
+    inside = sorted(child for child in here.iterdir() if child.is_dir()) if depth and here.is_dir() else []
+    below = [_search(child, depth - 1) for child in inside]
+    finished, unfinished = ([folder for found in below for folder in found[kind]] for kind in (0, 1))
+    if not finished and not unfinished and (here / "config.yaml").is_file():
+        return [], [here]
+    return finished, unfinished
+
+
+def _read(path: Path, name: str) -> FinishedRun:
+    folder = RunFolder.open(path)
+    rows = folder.read()
+    try:
+        metrics = RunMetrics(**folder.read_json("metrics.json"))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path / 'metrics.json'} was written by another version of this program, or is damaged ({error})"
+        ) from error
+    graph = path / "graph.yaml"
+    return FinishedRun(
+        name=name,
+        settings={key: value for key, value in folder.config.flat().items() if key not in FREE_TO_CHANGE},
+        graph=graph.read_text("utf-8") if graph.is_file() else "",
+        metrics=metrics,
+        rows=rows,
+    )
