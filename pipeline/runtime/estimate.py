@@ -18,7 +18,7 @@ from pipeline.checkpoints import ModelFiles, model_files
 from pipeline.config import RunConfig
 from pipeline.engine.footprint import Footprint, measure
 from pipeline.engine.loading import first_line
-from pipeline.runtime.lengths import Lengths, lengths_of, sampled
+from pipeline.runtime.lengths import Lengths, caps_of, lengths_of, sampled
 from pipeline.runtime.needs import ReplicaNeeds, StoreNeeds, Team, replica_needs, store_needs
 from pipeline.runtime.placement import Capacity, Seat, seats, sharing
 from pipeline.runtime.planned import PlannedRun
@@ -162,7 +162,7 @@ def forecast(run: PlannedRun, models: Mapping[str, Loaded], machine: Machine) ->
     lengths = lengths_of(
         parts,
         handover=config.collaboration.handover,
-        max_new_tokens=config.decoding.max_new_tokens,
+        caps=caps_of(run.plan, config.decoding),
         context=loaded.footprint.context,
     )
     team = Team(

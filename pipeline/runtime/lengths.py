@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import cycle, islice
 
 from pipeline.agents.rehearsal import Part
-from pipeline.config import Handover
+from pipeline.config import DecodingConfig, Handover
+from pipeline.graphs import CollaborationPlan, allowance, token_shares
 from pipeline.records import Assignment
 from pipeline.runtime.caches import CacheTurn
 
@@ -53,18 +54,35 @@ def sampled(assignments: Sequence[Assignment]) -> list[Assignment]:
     return [assignments[index * len(assignments) // count] for index in range(count)]
 
 
-def lengths_of(parts: Sequence[Part], *, handover: Handover, max_new_tokens: int, context: int) -> Lengths:
+def caps_of(plan: CollaborationPlan, decoding: DecodingConfig) -> dict[str, int]:
+    """Tokens of each writing role's text where all texts before it run to their cap.
+
+    Of a budget for the whole system each writes its part; what one leaves, another may write, so the sum stays.
+    """
+    caps = dict[str, int]()
+    shares = token_shares(plan) if decoding.budget == "system" else {}
+    for role in plan.graph.roles:
+        if role.name in plan.writers:
+            spent = sum(caps.get(read, 0) for read in role.reads)
+            share = shares.get(role.name)
+            total = decoding.max_new_tokens
+            caps[role.name] = total if share is None else allowance(total, spent=spent, share=share)
+    return caps
+
+
+def lengths_of(parts: Sequence[Part], *, handover: Handover, caps: Mapping[str, int], context: int) -> Lengths:
     """Lengths of rehearsed turns, with every text as long as it may get.
 
     Args:
         parts: The roles' parts.
         handover: What of an agent's memory is handed over.
-        max_new_tokens: Most tokens of a text.
+        caps: Most tokens of each writing role's text.
         context: Positions that the model can use.
     """
     turns, needs, adds = list[CacheTurn](), dict[str, int](), dict[str, int]()
     for part in parts:
-        whole = [length + len(part.notes) * max_new_tokens for length in part.prompts]
+        texts = sum(caps[note] for note in part.notes)
+        whole = [length + texts for length in part.prompts]
         turn = CacheTurn(
             role=part.role.name,
             prompts=tuple(min(length, context) for length in whole),
@@ -77,8 +95,8 @@ def lengths_of(parts: Sequence[Part], *, handover: Handover, max_new_tokens: int
         needed = needs[turn.role] = max(map(sum, zip(before, whole, strict=True)))
         adds[turn.role] = part.latent_steps or 0
         if part.latent_steps is None:  # the last token of a text takes no position
-            adds[turn.role] = max_new_tokens - 1
-            turn = replace(turn, new_tokens=max(1, min(max_new_tokens, context - needed + 1)))
+            adds[turn.role] = caps[turn.role] - 1
+            turn = replace(turn, new_tokens=max(1, min(caps[turn.role], context - needed + 1)))
         turns.append(turn)
     notes = {part.role.name: part.notes for part in parts}
     return Lengths(turns=tuple(turns), notes=notes, needed=needs, added=adds)

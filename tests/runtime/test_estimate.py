@@ -19,7 +19,7 @@ from pipeline.memory.transport import ALIGNED, pack
 from pipeline.runtime.assigning import assign
 from pipeline.runtime.caches import moments
 from pipeline.runtime.estimate import Machine, forecast, models_of
-from pipeline.runtime.lengths import SAMPLED, lengths_of, sampled
+from pipeline.runtime.lengths import SAMPLED, caps_of, lengths_of, sampled
 from pipeline.runtime.needs import Team, replica_needs, store_needs
 from pipeline.runtime.outline import outline
 from pipeline.runtime.placement import Capacity, seats
@@ -86,7 +86,7 @@ def planned(limit=5, **flat):
 def lengths_for(run, lm):
     parts = rehearse(run.assignments, run.plan, lm.tokenizer, {})
     team, decoding = run.config.collaboration, run.config.decoding
-    return lengths_of(parts, handover=team.handover, max_new_tokens=decoding.max_new_tokens, context=lm.context)
+    return lengths_of(parts, handover=team.handover, caps=caps_of(run.plan, decoding), context=lm.context)
 
 
 def foretold(run, lm, *, late=False):
@@ -152,6 +152,26 @@ def test_texts_count_with_all_that_their_readers_may_get_to_read(endless, model_
     answers = answer_batch(run.assignments, build_team(endless, run.config, run.plan))
     longest = max(answer.turns[1].usage.prefill_tokens for answer in answers)
     assert frame <= longest <= told["critic"].prompt_positions.max
+
+
+@pytest.mark.parametrize(
+    ("flat", "caps"),
+    [
+        ({"method": "text_mas"}, {"planner": 40, "critic": 40, "refiner": 40, "solver": 40}),
+        ({"method": "text_mas", "budget": "system"}, {"planner": 10, "critic": 10, "refiner": 10, "solver": 10}),
+        (
+            {"method": "text_mas", "budget": "system", "graph": "hierarchical"},
+            {"math": 10, "science": 10, "code": 10, "summarizer": 10},
+        ),
+        ({"budget": "system"}, {"solver": 40}),
+    ],
+)
+def test_texts_are_as_long_as_their_part_of_the_budget(flat, caps, endless, model_dir):
+    run = planned(model=str(model_dir), max_new_tokens=40, **flat)
+    told = {r.role: r.new_tokens for r in forecast(run, models_of(run, CPU), CPU).roles if r.latent_steps is None}
+    assert told == caps
+    (answer,) = answer_batch(run.assignments[:1], build_team(endless, run.config, run.plan))
+    assert {turn.role: turn.usage.output_tokens for turn in answer.turns if turn.usage.output_tokens} == caps
 
 
 def team_for(run, lm, device="cpu"):
