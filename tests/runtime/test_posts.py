@@ -6,8 +6,9 @@ from types import SimpleNamespace
 import pytest
 from ray.exceptions import RayActorError
 
-from pipeline.agents.actor import ReplicaStatus
-from pipeline.config import CARRIERS
+from pipeline.agents.actor import Briefing, ReplicaStatus
+from pipeline.config import CARRIERS, RunConfig
+from pipeline.graphs import plan_for
 from pipeline.records import LegOrder
 from pipeline.runtime.crew import Crew, Member
 from pipeline.runtime.legs import Leg
@@ -22,7 +23,7 @@ class Dead:
     """An actor that is gone for good."""
 
     def __init__(self):
-        self.take_leg = self.status = self.prefetch = self
+        self.take_leg = self.brief = self.prefetch = self
 
     def options(self, **_):
         return self
@@ -40,7 +41,8 @@ def posts_of(monkeypatch, **models):
     }
     router = Router({n: Post(roles=frozenset({"solver"}), model=m) for n, m in models.items()}, models, budget=1)
     crew = Crew(members=members, resources=Resources(gpus=0, cpus=1, threads=1))
-    return Posts(crew, router, CARRIERS["object_store"], lambda _: None, lambda _: None)
+    briefing = Briefing(config=RunConfig(), plan=plan_for(RunConfig().collaboration))
+    return Posts(crew, router, CARRIERS["object_store"], briefing, lambda _: None, lambda _: None)
 
 
 async def lose(posts, seat):
