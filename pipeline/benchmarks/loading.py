@@ -41,6 +41,32 @@ def load_questions(task: str, *, data_dir: str | None, limit: int | None) -> lis
     return questions
 
 
+def task_names(text: str) -> tuple[str, ...]:
+    """The benchmarks that `--task` names: one, several with commas between them, or `all` (which leaves the demo out).
+
+    Raises:
+        ValueError: One of them is unknown, or named twice.
+    """
+    if text.strip() == "all":
+        return tuple(name for name in BENCHMARKS if name != "demo")
+    names = tuple(_find(name.strip()).name for name in text.split(","))
+    for name in names:
+        if names.count(name) > 1:
+            raise ValueError(f"--task {text!r} names {name} twice; name every benchmark once")
+    return names
+
+
+def short_name(task: str) -> str:
+    """What a benchmark is called where a path would be too long, such as in the name of a folder."""
+    return _find(task).name
+
+
+def token_cap(task: str) -> int:
+    """The paper's `--max-new-tokens` for a benchmark; 2048 for one that is not in the paper."""
+    _find(task)
+    return 2048
+
+
 def _find(task: str) -> Benchmark:
     if task in BENCHMARKS:
         return BENCHMARKS[task]

@@ -52,12 +52,12 @@ def decode(
         What each row wrote, in the order of the rows.
     """
     written = [Written() for _ in noise_keys]
-    noise_SB = torch.stack([noise_stream(config.seed, *key, config.max_new_tokens) for key in noise_keys], dim=1)
+    noise_SB = torch.stack([noise_stream(config.seed, *key, config.most_tokens) for key in noise_keys], dim=1)
     noise_SB = noise_SB.to(lm.device)
     positions_B = batch.next_positions()
-    budgets = [min(config.max_new_tokens, lm.context - p + 1) for p in positions_B.tolist()]
+    budgets = [min(config.most_tokens, lm.context - p + 1) for p in positions_B.tolist()]
     rows = list(range(batch.rows))  # which answer each row of the batch writes
-    for step in range(config.max_new_tokens):
+    for step in range(config.most_tokens):
         # 1. One token a row; rows that have finished but not left yet write into the void.
         logits_BV = lm.logits(hidden_BD)
         ids_B = sample(logits_BV, noise_SB[step, rows], temperature=config.temperature, top_p=config.top_p)

@@ -20,9 +20,11 @@ def run_table(metrics: Mapping[str, Any]) -> Table:
     return table
 
 
-def comparison_table(runs: Sequence[Mapping[str, Any]]) -> Table:
-    """Several runs side by side, a run a row, in the order given."""
+def comparison_table(runs: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> Table:
+    """Several runs side by side, a run a row, in the order given; names, if there are any, come first."""
     table = Table(title="Comparison", caption="Token, latent, prefill: per question. Speed: seconds of the run.")
+    if names:
+        table.add_column("run", no_wrap=True)
     for name in (
         "method",
         "graph",
@@ -37,9 +39,10 @@ def comparison_table(runs: Sequence[Mapping[str, Any]]) -> Table:
         "speed",
     ):
         table.add_column(name, justify="left" if name in ("method", "graph", "task") else "right", no_wrap=True)
-    for run in runs:
+    for index, run in enumerate(runs):
         count = max(run["num_questions"], 1)
         table.add_row(
+            *names[index : index + 1],
             LABELS.get(run["method"], run["method"]),
             run["graph"],
             run["task"],
