@@ -1,4 +1,4 @@
-"""The crew: a run's replicas as Ray actors, started together, watched, and ended together."""
+"""The crew: replicas as Ray actors, started together, briefed for one run after another, and ended together."""
 
 from __future__ import annotations
 

@@ -12,6 +12,7 @@ import pytest
 from evaluations import evaluate, rows, texts
 from jobs import eval
 from jobs.plans import Series
+from pipeline.benchmarks import BENCHMARKS, task_names
 from pipeline.config import RunConfig
 from pipeline.runtime.results import RunFolder
 
@@ -42,11 +43,15 @@ def test_every_task_gets_the_papers_number_of_tokens_unless_one_is_given(data, m
     assert one.config.decoding.most_tokens == 7
 
 
+def test_all_tasks_are_those_of_others_and_not_the_demo():
+    assert set(task_names("all")) == BENCHMARKS.keys() - {"demo"}
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
         (["--task", "gsm8k,gsm"], ["--task", "gsm"]),
-        (["--task", "gsm8k,gsm8k"], ["--task", "gsm8k", "twice"]),
+        (["--task", "gsm8k,gsm8k"], ["gsm8k"]),
         (["--task", "gsm8k,arc_challenge"], ["arc_challenge: --data-dir", "arc_challenge.parquet"]),
         (["--model", "./nothing"], ["--model", "nothing"]),
         (["--memory", "shuffled", "--limit", "1"], ["gsm8k: --memory shuffled"]),
