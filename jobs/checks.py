@@ -47,20 +47,22 @@ def checked(config: RunConfig, questions: Sequence[Question]) -> CheckedRun:
     Raises:
         ValueError: Something in it can't be; one line.
     """
-    from pipeline.benchmarks import token_cap
+    from pipeline.benchmarks import short_name, token_cap
     from pipeline.checkpoints import check_model
     from pipeline.graphs import plan_for
     from pipeline.prompts import known_roles
     from pipeline.runtime.assigning import assign
     from pipeline.runtime.placement import check_seats
 
-    team, model = config.collaboration, config.model
+    team, model, task = config.collaboration, config.model, config.data.task
     plan = plan_for(team)
     plan.graph.check_prompts(known_roles())
     assignments = assign(questions, memory=team.memory, seed=config.decoding.seed, trace=team.trace)
     check_seats(tuple(role.name for role in plan.graph.roles), config.execution, model)
     roles = {role: {"model": check_model(values["model"])} for role, values in model.roles.items()}
     if config.decoding.max_new_tokens is None:
-        config = replace(config, decoding=replace(config.decoding, max_new_tokens=token_cap(config.data.task)))
+        config = replace(config, decoding=replace(config.decoding, max_new_tokens=token_cap(task)))
+    if config.tracking.experiment is None and short_name(task) != task:  # a file: its path would name the experiment
+        config = replace(config, tracking=replace(config.tracking, experiment=f"latentmas/{short_name(task)}"))
     config = replace(config, model=replace(model, model=check_model(model.model), roles=roles))
     return CheckedRun(config=config, plan=plan, assignments=assignments)

@@ -77,11 +77,11 @@ def prepare(argv: Sequence[str]) -> RunRequest | Series:
             text=config.to_yaml(),
             resume=bool(values["resume"]),
             flags=flags,
-            questions=scorable_questions,
+            questions=checked_questions,
         )
         return open_series(cells, origin)
     config = replace(config, data=replace(config.data, task=task_names(config.data.task)[0]))
-    one = checked(config, scorable_questions(config))
+    one = checked(config, checked_questions(config))
     base.mkdir(parents=True, exist_ok=True)
     if values["resume"]:
         folder = RunFolder.open(place)
@@ -134,24 +134,24 @@ def line_of_tasks(runs: Mapping[str, Metrics]) -> dict[str, Any]:
     return {"method": first["method"], "model": first["model"], "accuracy": mean, "tasks": dict(runs)}
 
 
-def scorable_questions(config: RunConfig) -> list[Question]:
-    """The task's questions, less those of a kind that can't be scored yet, which are named on stderr.
+def checked_questions(config: RunConfig) -> list[Question]:
+    """The task's questions; where programs are to be run, what they will be locked in with is said on stderr.
 
     Raises:
-        ValueError: The task can't be read, or none of its questions can be scored.
+        ValueError: The task can't be read, or its programs can't be run as asked for.
     """
     from pipeline.benchmarks import load_questions
-    from pipeline.scoring import SCORABLE_KINDS
+    from pipeline.scoring import require_isolation
 
     data = config.data
     questions = load_questions(data.task, data_dir=data.data_dir, limit=data.limit)
-    refused = [q for q in questions if q.kind not in SCORABLE_KINDS]
-    kinds = ", ".join(sorted({q.kind for q in refused}))
-    if len(refused) == len(questions):
-        raise ValueError(f"--task {data.task!r} has only {kinds} questions, which this version can't score yet")
-    if refused:
-        sys.stderr.write(f"{len(refused)} of {len(questions)} questions refused: {kinds} can't be scored yet\n")
-    return [q for q in questions if q.kind in SCORABLE_KINDS]
+    if any(question.kind == "code" for question in questions):
+        found = require_isolation(config.scoring)
+        risk = (
+            "" if found.complete else "; that is NO isolation: what a model writes can reach your files and processes"
+        )
+        sys.stderr.write(f"programs are locked in with {found.name} here{risk}\n")
+    return questions
 
 
 def default_out(config: RunConfig) -> str:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from jobs.checks import CheckedRun, checked
-from pipeline.config import DataConfig, RunConfig
+from pipeline.config import DataConfig, RunConfig, ScoringConfig
 
 if TYPE_CHECKING:
     from pipeline.records import Question
@@ -144,11 +144,12 @@ def _checked(
 
 def _reading_once(questions: Callable[[RunConfig], list[Question]]) -> Callable[[RunConfig], list[Question]]:
     """Reads questions that several runs share once: from the Hub that takes a while, and every time tells the same."""
-    known: dict[DataConfig, list[Question]] = {}
+    known: dict[tuple[DataConfig, ScoringConfig], list[Question]] = {}
 
     def read(config: RunConfig) -> list[Question]:
-        if config.data not in known:
-            known[config.data] = questions(config)
-        return known[config.data]
+        key = (config.data, config.scoring)
+        if key not in known:
+            known[key] = questions(config)
+        return known[key]
 
     return read

@@ -21,7 +21,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from jobs.cli import STOPPED, as_interrupt, complain, config_of, config_parser, parse
-from jobs.eval import scorable_questions
+from jobs.eval import checked_questions
 from jobs.plans import Cell, Origin, Series, by_task, open_series
 from jobs.series import Metrics, run_series
 
@@ -71,7 +71,7 @@ def prepare(argv: Sequence[str]) -> Series:
         text=as_yaml(base.flat(), cells),
         resume=bool(resume),
         flags={name: value for name, value in base.flat().items() if name in given},
-        questions=scorable_questions,
+        questions=checked_questions,
     )
     return open_series(by_task(cells, base), origin)
 

@@ -1,10 +1,12 @@
-"""Benchmarks: data sets declared as records, and their rows read as `Question`s.
+"""Benchmarks: data sets declared as records, users' own files, and the rows of both read as `Question`s.
 
-A new benchmark is one record in its family's module and its name in `table.BENCHMARKS`.
+A new benchmark is one record in its family's module and its name in `table.BENCHMARKS`. Nothing here needs torch or
+Ray, and `datasets` is imported only to ask the Hub.
 """
 
 from pipeline.benchmarks.base import Benchmark
-from pipeline.benchmarks.loading import load_questions, short_name, task_names, token_cap
+from pipeline.benchmarks.loading import load_questions
+from pipeline.benchmarks.names import short_name, task_names, token_cap
 from pipeline.benchmarks.table import BENCHMARKS
 
 __all__ = ["BENCHMARKS", "Benchmark", "load_questions", "short_name", "task_names", "token_cap"]

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from string import ascii_uppercase
-
-from pipeline.benchmarks.base import Benchmark, Row, text_in, texts_in
+from pipeline.benchmarks.base import Benchmark, Row, letters_for, text_in, texts_in, with_options
 from pipeline.records import Question
 
 
@@ -31,10 +29,9 @@ def choice_question(row: Row, default_id: str) -> Question:
         raise ValueError(f"answerKey {row['answerKey']!r} is not among the options {', '.join(letters)}")
     if len(options) != len(letters):
         raise ValueError(f"there are {len(options)} option texts for {len(letters)} labels")
-    lines = [f"{letter}. {option}" for letter, option in zip(letters.values(), options, strict=True)]
     return Question(
         id=text_in(row, "id").strip(),
-        text="\n".join([text_in(row, "question").strip(), "", *lines]),
+        text=with_options(text_in(row, "question"), options),
         kind="choice",
         gold=gold,
         labels=tuple(letters.values()),
@@ -43,10 +40,10 @@ def choice_question(row: Row, default_id: str) -> Question:
 
 def _letters(labels: list[str]) -> dict[str, str]:
     """The row's own labels, in order, and the letters they are shown as."""
-    letters = list(ascii_uppercase[: len(labels)])
+    letters = letters_for(labels)
     numbers = [str(number) for number in range(1, len(labels) + 1)]
-    if len(letters) < 2 or labels not in (letters, numbers):
-        raise ValueError(f"labels must be A, B, ... or 1, 2, ... in order, got {', '.join(labels) or 'none'}")
+    if labels not in (list(letters), numbers):
+        raise ValueError(f"labels must be A, B, ... or 1, 2, ... in order, got {', '.join(labels)}")
     return dict(zip(labels, letters, strict=True))
 
 
@@ -56,16 +53,20 @@ ARC_EASY = Benchmark(
     name="arc_easy",
     hub_id="allenai/ai2_arc",
     config="ARC-Easy",
+    file="arc_easy.parquet",
     kinds=("choice",),
     columns=_COLUMNS,
     to_question=choice_question,
+    max_new_tokens=2048,
 )
 
 ARC_CHALLENGE = Benchmark(
     name="arc_challenge",
     hub_id="allenai/ai2_arc",
     config="ARC-Challenge",
+    file="arc_challenge.parquet",
     kinds=("choice",),
     columns=_COLUMNS,
     to_question=choice_question,
+    max_new_tokens=2048,
 )

@@ -1,11 +1,18 @@
-"""Code in the schema of HumanEval+ (Chen et al., 2021; Liu et al., 2023): complete a function, checked by tests."""
+"""Code: HumanEval+ and MBPP+ (Liu et al., 2023), Python functions that have to pass the row's tests.
+
+HumanEval+ asks to complete a function from its head and docstring; MBPP+ describes one and shows a few of its tests.
+"""
 
 from __future__ import annotations
 
-from pipeline.benchmarks.base import Row, text_in
+import ast
+import warnings
+
+from pipeline.benchmarks.base import Benchmark, Row, text_in, texts_in
 from pipeline.records import Question
 
-_INSTRUCTION = "Complete this Python function so that it does what its description says."
+_COMPLETE = "Complete this Python function so that it does what its description says."
+_EXAMPLES = "Your function must pass tests such as these:"
 
 
 def function_question(row: Row, default_id: str) -> Question:
@@ -26,7 +33,7 @@ def function_question(row: Row, default_id: str) -> Question:
         raise ValueError(f"column 'prompt' must define the entry point {entry_point!r}")
     return Question(
         id=text_in(row, "task_id").strip(),
-        text=f"{_INSTRUCTION}\n\n{prompt.strip()}",
+        text=f"{_COMPLETE}\n\n{prompt.strip()}",
         kind="code",
         gold=prompt + text_in(row, "canonical_solution"),
         tests=f"{text_in(row, 'test')}\ncheck({entry_point})",
@@ -34,5 +41,66 @@ def function_question(row: Row, default_id: str) -> Question:
     )
 
 
-COLUMNS = ("task_id", "prompt", "canonical_solution", "entry_point", "test")
-"""The columns that `function_question` reads."""
+def described_question(row: Row, default_id: str) -> Question:
+    """Reads a row with a function's description, its reference code, a few tests and the program of all tests.
+
+    Args:
+        row: The row; columns `task_id`, `prompt`, `code`, `test_imports`, `test_list` and `test`.
+        default_id: Not used: the rows have numbers, which become `Mbpp/NUMBER`, as the data set's makers write them.
+
+    Returns:
+        The question; its text shows the tests of `test_list`, which tell the function's name and arguments. What the
+        tests import stands before both the gold and the tests.
+
+    Raises:
+        ValueError: If a column doesn't hold what it should, or not exactly one function of `code` is tested.
+    """
+    number = row.get("task_id")
+    if not isinstance(number, int):
+        raise ValueError(f"column 'task_id' must hold a whole number, got {number!r}")
+    code, examples = text_in(row, "code"), texts_in(row.get("test_list"), "test_list")
+    imports = texts_in(row.get("test_imports"), "test_imports")
+    return Question(
+        id=f"Mbpp/{number}",
+        text="\n".join([text_in(row, "prompt").strip(), "", _EXAMPLES, "", *imports, *examples]),
+        kind="code",
+        gold="\n".join([*imports, code]),
+        tests="\n".join([*imports, text_in(row, "test")]),
+        entry_point=_tested_function(code, examples),
+    )
+
+
+def _tested_function(code: str, examples: list[str]) -> str:
+    """The one function of a program that the examples call; the other functions are its helpers."""
+    try:
+        with warnings.catch_warnings(action="ignore"):  # about escapes such as '\w', which are no concern of users
+            defined = {node.name for node in ast.parse(code).body if isinstance(node, ast.FunctionDef)}
+            calls = [node.func for node in ast.walk(ast.parse("\n".join(examples))) if isinstance(node, ast.Call)]
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"columns 'code' and 'test_list' must hold Python: {error}") from error
+    tested = defined & {function.id for function in calls if isinstance(function, ast.Name)}
+    if len(tested) != 1:
+        found = ", ".join(sorted(tested)) or "none"
+        raise ValueError(f"the tests of 'test_list' must call exactly one function of 'code', they call {found}")
+    return tested.pop()
+
+
+HUMANEVALPLUS = Benchmark(
+    name="humanevalplus",
+    hub_id="evalplus/humanevalplus",
+    file="humanevalplus.parquet",
+    kinds=("code",),
+    columns=("task_id", "prompt", "canonical_solution", "entry_point", "test"),
+    to_question=function_question,
+    max_new_tokens=4096,
+)
+
+MBPPPLUS = Benchmark(
+    name="mbppplus",
+    hub_id="evalplus/mbppplus",
+    file="mbppplus.parquet",
+    kinds=("code",),
+    columns=("task_id", "code", "prompt", "test_imports", "test_list", "test"),
+    to_question=described_question,
+    max_new_tokens=4096,
+)

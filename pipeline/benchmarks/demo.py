@@ -9,13 +9,13 @@ import json
 from importlib.resources import files
 
 from pipeline.benchmarks import arc, code, gsm8k
-from pipeline.benchmarks.base import Benchmark, Row, ToQuestion
+from pipeline.benchmarks.base import DEFAULT_MAX_NEW_TOKENS, Benchmark, Row, ToQuestion
 from pipeline.records import Kind, Question
 
 _PARTS: dict[Kind, tuple[tuple[str, ...], ToQuestion]] = {
     "number": (gsm8k.GSM8K.columns, gsm8k.number_question),
     "choice": (arc.ARC_EASY.columns, arc.choice_question),
-    "code": (code.COLUMNS, code.function_question),
+    "code": (code.HUMANEVALPLUS.columns, code.function_question),
 }
 
 
@@ -36,5 +36,6 @@ DEMO = Benchmark(
     kinds=tuple(_PARTS),
     columns=(),
     to_question=_to_question,
+    max_new_tokens=DEFAULT_MAX_NEW_TOKENS,
     embedded=rows,
 )

@@ -34,7 +34,9 @@ GSM8K = Benchmark(
     name="gsm8k",
     hub_id="openai/gsm8k",
     config="main",
+    file="gsm8k.parquet",
     kinds=("number",),
     columns=("question", "answer"),
     to_question=number_question,
+    max_new_tokens=2048,
 )

@@ -15,6 +15,7 @@ MemoryControl = Literal["real", "shuffled", "none"]
 AlignmentName = Literal["ridge", "identity", "random"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Placement = Literal["colocated", "spread"]
+SandboxMode = Literal["auto", "strict"]
 Transport = Literal["object_store", "reencode", "gloo", "nccl", "nixl", "cuda_ipc"]
 
 
@@ -55,9 +56,9 @@ class DataConfig:
     """Which questions are asked."""
 
     task: str = "demo"
-    """Benchmark: demo, gsm8k, arc_easy or arc_challenge; several with commas between them; or all of them."""
+    """demo (built in), a benchmark, several with commas, all (the nine), or a file of your own: .jsonl or .parquet."""
     data_dir: str | None = None
-    """Folder with TASK.parquet files; without it the Hugging Face Hub is asked (demo is built in)."""
+    """Folder with the benchmarks' Parquet files; without it the Hugging Face Hub is asked."""
     limit: int | None = None
     """Only the first N questions."""
 
@@ -169,6 +170,19 @@ class ExecutionConfig:
             stays = self.transport == "object_store"
             require(stays, "transport", self.transport, "object_store, with --placement colocated")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringConfig:
+    """How answers are graded."""
+
+    sandbox: SandboxMode = "auto"
+    """auto: programs are locked in with what the machine has, which is said; strict: not run without isolation."""
+    code_seconds: int = 10
+    """Processor seconds of a program for all its tests; more, where the question's reference needs more itself."""
+
+    def __post_init__(self) -> None:
+        require(1 <= self.code_seconds <= 3600, "code_seconds", self.code_seconds, "1 to 3600")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -23,6 +23,7 @@ from pipeline.config.parts import (
     DecodingConfig,
     ExecutionConfig,
     ModelConfig,
+    ScoringConfig,
     TrackingConfig,
 )
 from pipeline.validation import fits_type, require, type_name
@@ -42,6 +43,8 @@ class RunConfig:
     """How text is written."""
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
     """Where it is computed."""
+    scoring: ScoringConfig = field(default_factory=ScoringConfig)
+    """How answers are graded."""
     tracking: TrackingConfig = field(default_factory=TrackingConfig)
     """Where it is recorded."""
 

@@ -35,6 +35,10 @@ class Prediction(Record):
     """Lenient score; null if unscored."""
     reason: str
     """correct, or why not; `unscored` for a fault of ours."""
+    detail: str
+    """What a program did wrong, in one line; empty for other kinds."""
+    isolation: str
+    """What a program was locked in with; empty for other kinds."""
     output_text: str
     """The last agent's text."""
     output_tokens: int
@@ -99,6 +103,8 @@ class Prediction(Record):
             correct=score.correct if score else None,
             correct_lenient=score.correct_lenient if score else None,
             reason=score.reason if score else "unscored",
+            detail=score.detail if score else "",
+            isolation=score.isolation if score else "",
             output_text=answer.text,
             output_tokens=usage.output_tokens,
             latent_steps=usage.latent_steps,

@@ -148,4 +148,9 @@ class Score(Record):
     prediction_lenient: str
     """What was extracted leniently; empty if nothing was."""
     reason: str
-    """`correct`, or why not: no_answer, truncated, wrong, not_an_option."""
+    """`correct`, or why not: no_answer, truncated, wrong, not_an_option; of programs also test_failed, runtime_error,
+    syntax_error, no_function, exited, timeout, crashed, over_limit."""
+    detail: str = ""
+    """What a program did wrong, in one line."""
+    isolation: str = ""
+    """What a program was locked in with."""

@@ -63,7 +63,9 @@ _TYPES: dict[str, pa.DataType] = {
 SCHEMA = pa.schema([(f.name, _TYPES[str(f.type)]) for f in fields(Prediction)])
 """Columns of `predictions.parquet`, derived from the record; each field's documentation stands there."""
 
-FREE_TO_CHANGE = frozenset({f.name for f in fields(ExecutionConfig)} | {"tracking_uri", "experiment", "data_dir"})
+FREE_TO_CHANGE = frozenset(
+    {f.name for f in fields(ExecutionConfig)} | {"tracking_uri", "experiment", "data_dir", "sandbox"}
+)
 """Settings that a resumed run may change, because they change no answer."""
 
 

@@ -119,7 +119,9 @@ class Run:
         }
         self._router = Router(posts, self._models, budget=self._sizes.budget)
         half = int(cluster_capacity().cpus / 2)  # of the CPUs; the other one is the replicas'
-        self._scoring = Scoring(at_once=max(half, 1), attempt=attempt, say=self._tell, hand_on=self._hand_on)
+        self._scoring = Scoring(
+            config.scoring, at_once=max(half, 1), attempt=attempt, say=self._tell, hand_on=self._hand_on
+        )
 
     @contextmanager
     def started(

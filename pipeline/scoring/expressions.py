@@ -22,6 +22,7 @@ _MAX_CHARS, _MAX_DEPTH, _MAX_DIGITS, _MAX_EXPONENT = 120, 5, 30, 300
 
 _ALLOWED = re.compile(r"(?:\\(?:frac|sqrt|cdot|times|div|pi)(?![A-Za-z])|[0-9\s.+\-/^(){}\[\]]|\*(?!\*))+")
 _COMMA = re.compile(r"(?<=[0-9]),(?=[0-9]{3}(?![0-9]))")
+_TWO_NUMBERS = re.compile(r"[0-9.]\s+[0-9.]")  # which the parser would join to one
 _BARE_EXPONENT = re.compile(r"\^\s*([0-9]+)")
 _EXPONENT = re.compile(
     r"\^\{\s*(-?[0-9]{1,3}|-?[0-9]{1,2}/[0-9]{1,2}|\\frac\{[0-9]{1,2}\}\{[0-9]{1,2}\})\s*\}(?!\s*\^)"
@@ -60,7 +61,8 @@ def _admit(text: str) -> str | None:
     text = _COMMA.sub("", simplify_notation(text))
     text = _PRODUCT.sub(r" \\cdot ", _BARE_EXPONENT.sub(r"^{\1}", text))
     small = len(text) <= _MAX_CHARS and _depth(text) <= _MAX_DEPTH and not re.search(rf"[0-9]{{{_MAX_DIGITS},}}", text)
-    return text if small and _ALLOWED.fullmatch(text) and _exponents_small(text) else None
+    allowed = _ALLOWED.fullmatch(text) and not _TWO_NUMBERS.search(text)
+    return text if small and allowed and _exponents_small(text) else None
 
 
 def _depth(text: str) -> int:

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from pipeline.records import Kind, Question, Score
+from pipeline.records import Question, Score
 from pipeline.scoring.choices import label_of
 from pipeline.scoring.expressions import equal_expressions
 from pipeline.scoring.extract import boxed, last_letter, last_number
-from pipeline.scoring.values import plain_values
-
-SCORABLE_KINDS: tuple[Kind, ...] = ("number", "choice")
-"""The kinds of question that `grade` can score."""
+from pipeline.scoring.values import plain_values, same_writing
 
 
 def grade(question: Question, text: str, *, truncated: bool) -> Score:
@@ -20,22 +17,15 @@ def grade(question: Question, text: str, *, truncated: bool) -> Score:
     Numbers and expressions are compared by value, choices by label. The time is bounded for any text, in any thread.
 
     Args:
-        question: The question, of a kind in `SCORABLE_KINDS`.
+        question: The question, of any kind but code, which `programs` grades.
         text: What the last agent wrote, any string.
         truncated: Whether the text ended at the token budget.
 
     Returns:
         The score. Its reason is about the strict answer: `correct`; `wrong`; `not_an_option` if what is boxed names
         none of the row's options; if nothing is boxed `truncated` or `no_answer`.
-
-    Raises:
-        ValueError: If the question is of another kind.
     """
-    if question.kind not in SCORABLE_KINDS:
-        raise ValueError(
-            f"question {question.id}: {question.kind} questions can't be scored by this version, "
-            f"only {' and '.join(SCORABLE_KINDS)}; choose another --task"
-        )
+    assert question.kind != "code", "programs are run, not read"
     content = boxed(text)
     if content is not None:
         return _grade_boxed(question, content)
@@ -75,7 +65,8 @@ def same_value(gold: str, answer: str) -> bool:
         answer: Any string.
 
     Returns:
-        True if a plain reading of both is equal, or else if math-verify finds the expressions equal.
+        True if a plain reading of both is equal, if they are written the same (a gold may be a pair or a ratio, which
+        has no value), or else if math-verify finds the expressions equal.
     """
     golds, answers = plain_values(gold), plain_values(answer)
     if set(golds) & set(answers):
@@ -83,7 +74,7 @@ def same_value(gold: str, answer: str) -> bool:
     # Two plain numbers that differ, differ; only a gold like 1/3 may still be met by a rounded decimal (0.333333).
     if golds and answers and all(_is_decimal(value) for value in golds):
         return False
-    return equal_expressions(gold, answer)
+    return same_writing(gold, answer) or equal_expressions(gold, answer)
 
 
 def _is_decimal(value: Fraction) -> bool:

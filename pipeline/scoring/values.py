@@ -19,31 +19,38 @@ _REWRITES = tuple(
         (r"[\u2212\u2013]", "-"),
         (r"\{,\}", ","),
         (r"\\[!]|\\(?:left|right|displaystyle)(?![A-Za-z])", ""),
+        (r"\\(?:text)?color\s*\{[A-Za-z]+\}", ""),
+        # Two spaces, so that "1 \quad 200", which is two numbers, is not read as a spaced 1 200.
+        (r"\\q?quad(?![A-Za-z])|\\\\", "  "),
         (r"\\[,;: ]|[~\u00a0\u202f\u2009\n\t]", " "),
-        (r"\\?[$\u20ac\u00a3]|\*\*|\\[()\[\]]", ""),
+        (r"\\?[$\u20ac\u00a3#]|\\pounds(?![A-Za-z])|\*\*|\\[()\[\]]|[`\"]", ""),
         (r"\\%", "%"),
-        (r"\^\s*\{?\s*\\circ\s*\}?|\u00b0", " degrees "),
+        (r"\^\s*\{?\s*\\circ\s*\}?|\\degree(?![A-Za-z])|\u00b0", " degrees "),
+        (r"\u00a2", " cents "),
         (r"\\[dt]frac(?![A-Za-z])", r"\\frac"),
         (r"\\frac\s*([0-9])\s*([0-9])(?![0-9])", r"\\frac{\1}{\2}"),
         (r"\\approx(?![A-Za-z])|\u2248", "="),
     )
 )
-_TEXT = re.compile(r"\\(?:text[a-z]{0,2}|math[a-z]{2}|mbox|boldsymbol|operatorname)\s*\{([^{}]*)\}")
+_TEXT = re.compile(r"\\(?:text[a-z]{0,2}|math[a-z]{2}|mbox|boldsymbol|operatorname|underline|emph)\s*\{([^{}]*)\}")
 _UNIT_FRACTION = re.compile(r"\\frac\s*\{\s*([A-Za-z]+)\s*\}\s*\{\s*([A-Za-z]+)\s*\}")
 _LAST_SIDE = re.compile(r"(?<![<>!=])=(?!=)")
+_NO_GAP = re.compile(r"\s+(?![0-9A-Za-z])|(?<![0-9A-Za-z\s])\s+")  # white space that parts no words or numbers
 _WRAPPERS = (("(", ")"), ("{", "}"), ("[", "]"))
 
 _WHOLE = r"(?:[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]{1,3}(?: [0-9]{3})+(?![0-9])|[0-9]+)"
 _DECIMAL = rf"(?:{_WHOLE}(?:\.[0-9]*)?|\.[0-9]+)"
 _PLAIN = re.compile(
-    r"(?:[A-Za-z][A-Za-z ]*:|USD|EUR|GBP|Rs\.?|about|approximately)?\s*(?P<sign>[-+]?)\s*(?:"
+    r"(?:[A-Za-z][A-Za-z ]*:|(?:[Tt]he )?(?:final )?[Aa]nswer is|USD|EUR|GBP|Rs\.?|about|approximately)?"
+    r"\s*(?P<sign>[-+]?)\s*(?:"
     rf"(?:(?P<whole>[0-9]+)\s*)?\\frac\s*\{{\s*(?P<minus>-?)\s*(?P<a>{_DECIMAL})\s*\}}\s*\{{\s*(?P<b>{_DECIMAL})\s*\}}"
     rf"|(?:(?P<mixed>[0-9]+) )?(?P<c>{_DECIMAL})\s?/\s?(?P<d>{_DECIMAL})"
     rf"|(?P<number>{_DECIMAL})(?:[eE](?P<exponent>[-+]?[0-9]{{1,9}})(?![0-9]))?"
     r")\s*(?P<percent>%?)(?P<unit>.*)"
 )
 
-_UNIT = re.compile(r"[A-Za-z\u00b2\u00b3\s./()'-]*")
+_LETTERS = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f"
+_UNIT = re.compile(rf"[{_LETTERS}\u00b2\u00b3\s./()'-]*")
 _UNIT_POWER = re.compile(r"(?<=[A-Za-z])\s*\^\s*\{?\s*-?[123]\s*\}?")
 _SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
 # A single letter is a variable unless it is one of these units; the words change the value and are no unit.
@@ -70,6 +77,22 @@ def simplify_notation(text: str) -> str:
         if text.startswith(opening) and text.endswith(closing) and not set(text[1:-1]) & {opening, closing}:
             text = text[1:-1].strip()
     return text
+
+
+def same_writing(gold: str, answer: str) -> bool:
+    """Whether two texts differ at most in what does not change an answer's value, as `(1, 2)` and `$(1,2)$` do.
+
+    Args:
+        gold: The right answer.
+        answer: Any string.
+
+    Returns:
+        False also where one of them is empty or long.
+    """
+    if max(len(gold), len(answer)) > _MAX_CHARS:
+        return False
+    left, right = (_NO_GAP.sub("", simplify_notation(text)) for text in (gold, answer))
+    return left == right != ""
 
 
 def plain_values(text: str) -> tuple[Fraction, ...]:
@@ -111,7 +134,7 @@ def _fraction(digits: str) -> Fraction:
 def _unit_scale(unit: str) -> int | None:
     """What the words after a number multiply it by, or None if they are no unit."""
     unit = _UNIT_POWER.sub("", unit)
-    words = re.findall("[A-Za-z]+", unit)
+    words = re.findall(f"[{_LETTERS}]+", unit)
     if not _UNIT.fullmatch(unit) or _NO_UNIT.intersection(words):
         return None
     if words and len(words[0]) == 1 and words[0] not in _LETTER_UNITS:

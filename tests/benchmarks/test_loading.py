@@ -1,9 +1,6 @@
 """Loading: where rows come from, how they become questions, and one clear line for each way to get it wrong."""
 
-import sys
-from collections.abc import Callable
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pyarrow as pa
@@ -37,23 +34,16 @@ def complaint(task: str, data_dir: str | Path | None = None, limit: int | None =
     return message
 
 
-def use_hub(monkeypatch: pytest.MonkeyPatch, load_dataset: Callable[..., Any]) -> None:
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=load_dataset))
-
-
-class Table(list[dict[str, Any]]):
-    """Rows as a data set of the Hub holds them."""
-
-    @property
-    def column_names(self) -> list[str]:
-        return list(self[0])
-
-
 def test_every_benchmark_is_filed_under_its_own_name_and_has_a_source() -> None:
     for name, benchmark in BENCHMARKS.items():
         assert benchmark.name == name
         assert benchmark.kinds
-        assert benchmark.embedded or benchmark.hub_id
+        assert benchmark.embedded or benchmark.file
+
+
+def test_only_the_sample_of_medqa_has_no_repository() -> None:
+    assert [name for name, benchmark in BENCHMARKS.items() if not benchmark.hub_id] == ["medqa", "demo"]
+    assert complaint("medqa") == "medqa is not on the Hugging Face Hub; give --data-dir with medqa.parquet"
 
 
 def test_a_file_gives_questions_numbered_by_row(tmp_path: Path) -> None:
@@ -97,38 +87,10 @@ def test_a_function_question_hides_the_solution_and_calls_its_check() -> None:
         function_question(row | {"entry_point": "two"}, "")
 
 
-def test_without_a_folder_the_hub_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Any] = []
-
-    def load_dataset(*args: Any, **options: Any) -> Table:
-        asked.append((args, options))
-        return Table([CHOICE, CHOICE | {"id": "row_2"}])
-
-    use_hub(monkeypatch, load_dataset)
-    questions = load_questions("arc_easy", data_dir=None, limit=1)
-    assert asked == [(("allenai/ai2_arc", "ARC-Easy"), {"split": "test"})]
-    assert [question.id for question in questions] == ["row_1"]
-
-
-def test_an_unreachable_hub_is_one_line_that_says_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    def load_dataset(*_: Any, **__: Any) -> None:
-        raise ConnectionError("no route\nto host")
-
-    use_hub(monkeypatch, load_dataset)
-    message = complaint("gsm8k")
-    for hint in ("openai/gsm8k", "no route to host", "--data-dir", "HF_HOME", "hf auth login"):
-        assert hint in message
-
-
-def test_a_hub_data_set_without_the_columns_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    use_hub(monkeypatch, lambda *_, **__: Table([SUM]))
-    assert "no column 'id', 'choices', 'answerKey'" in complaint("arc_easy")
-
-
 def test_an_unknown_task_names_the_allowed_ones_and_a_near_match() -> None:
     message = complaint("gms8k")
     assert "did you mean gsm8k?" in message
-    assert "arc_challenge, arc_easy, demo, gsm8k" in message
+    assert "allowed: arc_easy, arc_challenge, gsm8k, medqa, mbppplus" in message
     assert "--task" in message
 
 
@@ -160,7 +122,7 @@ def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
 
 def test_duplicate_ids_are_refused(tmp_path: Path) -> None:
     message = complaint("arc_easy", write(tmp_path, "arc_easy", CHOICE, CHOICE | {"id": "x"}, CHOICE))
-    assert "rows 0 and 2 have the same id 'row_1'" in message
+    assert "row 0 and row 2 (the first is 0) have the same id 'row_1'" in message
 
 
 @pytest.mark.parametrize(

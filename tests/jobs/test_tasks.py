@@ -65,6 +65,16 @@ def test_nothing_is_made_before_all_tasks_have_been_checked(data, argv, words, m
     assert set(tmp_path.iterdir()) == before
 
 
+def test_a_file_of_ones_own_is_a_task_among_others_and_gives_folder_and_experiment_its_short_name(data, model_dir):
+    Path("my").mkdir()
+    Path("my/quiz.jsonl").write_text('{"question": "2+2?", "answer": "4", "kind": "number"}\n')
+    series = eval.prepare(["--task", "gsm8k,my/quiz.jsonl", *data[2:], "--model", str(model_dir), "--out", "run"])
+    assert list(series.requests) == ["gsm8k", "quiz"]
+    experiments = [request.config.tracking.experiment for request in series.requests.values()]
+    assert experiments == [None, "latentmas/quiz"]
+    assert series.requests["quiz"].config.data.task == "my/quiz.jsonl"
+
+
 @pytest.mark.parametrize(
     ("folder", "flags", "words"),
     [
