@@ -1,7 +1,8 @@
-"""Answers a benchmark's questions with one method and reports accuracy, tokens and speed.
+"""Answers the questions of one or several benchmarks with one method and reports accuracy, tokens and speed.
 
-Progress and tables go to stderr; the last line on stdout is one JSON object with the run's metrics. Exit codes: 0 all
-scored, 1 broken off, 2 bad input, 3 some questions unscored, 130 stopped by Ctrl-C. Finished rows are kept (--resume).
+Progress and tables go to stderr; the last line on stdout is one JSON object with the metrics of the run, or with those
+of all tasks. Exit codes: 0 all scored, 1 broken off, 2 bad input, 3 some questions unscored, 130 stopped by Ctrl-C.
+Finished rows are kept (--resume).
 """
 
 from __future__ import annotations
@@ -9,14 +10,18 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn, TextIO
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, TextIO
 
-from jobs.cli import complain, config_of, config_parser, parse
+from jobs.checks import checked
+from jobs.cli import BROKEN, STOPPED, UNSCORED, as_interrupt, complain, config_of, config_parser, parse
+from jobs.plans import Cell, Origin, Series, by_task, open_series
+from jobs.series import Metrics, console, run_series, say_unscored
 from pipeline.config import RunConfig
 
 if TYPE_CHECKING:
@@ -24,19 +29,18 @@ if TYPE_CHECKING:
     from pipeline.runtime.evaluate import RunRequest
 
 PROG = "eval.py"
-BROKEN = 1
-UNSCORED = 3
-STOPPED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one evaluation; returns the exit code."""
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    """Runs an evaluation of one or several tasks; returns the exit code."""
+    signal.signal(signal.SIGTERM, as_interrupt)
     result = sys.stdout
     try:
-        request = prepare(list(sys.argv[1:] if argv is None else argv))
+        work = prepare(list(sys.argv[1:] if argv is None else argv))
         with redirect_stdout(sys.stderr):  # Ray has things to say on stdout, which is for the result alone
-            return run(request, result)
+            if isinstance(work, Series):
+                return run_series(work, prog=PROG, word="task", line=line_of_tasks, result=result)
+            return run(work, result)
     except ValueError as error:
         return complain(PROG, error)
     except KeyboardInterrupt:
@@ -44,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return STOPPED
 
 
-def prepare(argv: Sequence[str]) -> RunRequest:
-    """Turns a command line into a checked request and a run folder.
+def prepare(argv: Sequence[str]) -> RunRequest | Series:
+    """Turns a command line into a checked run and its folder, or into several.
 
     Raises:
         ValueError: Something in it can't be; one line.
@@ -55,34 +59,36 @@ def prepare(argv: Sequence[str]) -> RunRequest:
     parser.add_argument("--resume", type=str | None, default=None, help="run folder to go on with")
     values = parse(parser, argv)
     config = config_of(values)
+    flags = {name: value for name, value in config.flat().items() if name in values["given"]}
     if values["resume"]:
-        config = resumed(Path(values["resume"]), config, values["given"])
+        config = resumed(Path(values["resume"]), flags, values["given"])
     # Everything that is slow to import or slow to find out comes after the command line has proved right.
-    from pipeline.checkpoints import check_model
-    from pipeline.graphs import check_budget, plan_for
-    from pipeline.prompts import known_roles
-    from pipeline.runtime.assigning import assign
+    from pipeline.benchmarks import task_names
     from pipeline.runtime.cluster import base_dir
-    from pipeline.runtime.evaluate import RunRequest
-    from pipeline.runtime.placement import check_seats
     from pipeline.runtime.results import RunFolder
 
-    team = config.collaboration
-    plan = plan_for(team)
-    plan.graph.check_prompts(known_roles())
-    check_budget(plan, config.decoding)
-    assignments = assign(checked_questions(config), memory=team.memory, seed=config.decoding.seed, trace=team.trace)
-    check_seats(tuple(role.name for role in plan.graph.roles), config.execution, config.model)
-    roles = {role: {"model": check_model(values["model"])} for role, values in config.model.roles.items()}
-    config = RunConfig.from_flat({**config.flat(), "model": check_model(config.model.model), "roles": roles})
+    cells = by_task([Cell()], config)
     base = base_dir()
+    place = Path(values["resume"]) if values["resume"] else base / (values["out"] or default_out(config))
+    if len(cells) > 1:
+        origin = Origin(
+            base=config,
+            settings=place / "config.yaml",
+            text=config.to_yaml(),
+            resume=bool(values["resume"]),
+            flags=flags,
+            questions=checked_questions,
+        )
+        return open_series(cells, origin)
+    config = replace(config, data=replace(config.data, task=task_names(config.data.task)[0]))
+    one = checked(config, checked_questions(config))
     base.mkdir(parents=True, exist_ok=True)
     if values["resume"]:
-        folder = RunFolder.open(Path(values["resume"]))
-        folder.check_same(config, plan)
+        folder = RunFolder.open(place)
+        folder.check_same(one.config, one.plan)
     else:
-        folder = RunFolder.create(base / (values["out"] or default_out(config)), config, plan)
-    return RunRequest(config=config, plan=plan, assignments=assignments, folder=folder, store=base)
+        folder = RunFolder.create(place, one.config, one.plan)
+    return one.request(folder, base)
 
 
 def run(request: RunRequest, result: TextIO) -> int:
@@ -98,14 +104,14 @@ def run(request: RunRequest, result: TextIO) -> int:
     Raises:
         ValueError: The tracker, the cluster or the model can't be used.
     """
-    from rich.console import Console
-
     from pipeline.reports import run_table
+    from pipeline.runtime.crews import Crews
     from pipeline.runtime.evaluate import BrokenRunError, evaluate
 
     folder, total = request.folder, len(request.assignments)
     try:
-        metrics = evaluate(request)
+        with Crews() as crews:
+            metrics = evaluate(request, crews)
     except ValueError:
         folder.discard_if_empty()
         raise
@@ -114,12 +120,18 @@ def run(request: RunRequest, result: TextIO) -> int:
         sys.stderr.write(f"\n{reason}; {len(folder.read())} of {total} questions are in {folder.path}\n")
         sys.stderr.write(f"go on with: python jobs/eval.py --resume {folder.path}\n")
         return BROKEN if isinstance(error, BrokenRunError) else STOPPED
-    console = Console(stderr=True)
-    console.print(run_table(metrics.to_dict()))
-    for fault, count in Counter(row.error for row in folder.read() if row.error).most_common(3):
-        console.print(f"unscored ({count}): {fault}", highlight=False, markup=False, soft_wrap=True)
+    out = console()
+    out.print(run_table(metrics.to_dict()))
+    say_unscored(out, folder)
     result.write(json.dumps(metrics.to_dict()) + "\n")
     return UNSCORED if metrics.num_unscored else 0
+
+
+def line_of_tasks(runs: Mapping[str, Metrics]) -> dict[str, Any]:
+    """What the last line says of several tasks: each one's metrics, and the mean of their accuracies."""
+    first = next(iter(runs.values()))
+    mean = fmean(run["accuracy"] for run in runs.values())
+    return {"method": first["method"], "model": first["model"], "accuracy": mean, "tasks": dict(runs)}
 
 
 def checked_questions(config: RunConfig) -> list[Question]:
@@ -144,10 +156,13 @@ def checked_questions(config: RunConfig) -> list[Question]:
 
 def default_out(config: RunConfig) -> str:
     """A run folder's name that tells what is in it and clashes with no other."""
-    return f"runs/{config.data.task}-{config.collaboration.method}-{datetime.now():%Y%m%d-%H%M%S-%f}"
+    from pipeline.benchmarks import short_name, task_names
+
+    tasks = "+".join(map(short_name, task_names(config.data.task)))
+    return f"runs/{tasks}-{config.collaboration.method}-{datetime.now():%Y%m%d-%H%M%S-%f}"
 
 
-def resumed(path: Path, config: RunConfig, given: set[str]) -> RunConfig:
+def resumed(path: Path, flags: Mapping[str, Any], given: set[str]) -> RunConfig:
     """The settings of an earlier run, with those that this command line gives.
 
     Raises:
@@ -158,12 +173,10 @@ def resumed(path: Path, config: RunConfig, given: set[str]) -> RunConfig:
     for option in ("out", "config"):
         if option in given:
             raise ValueError(f"--resume goes on with a run as it was; leave --{option} out")
-    now = config.flat()
-    return RunConfig.from_flat({**RunFolder.open(path).config.flat(), **{n: now[n] for n in now if n in given}})
-
-
-def _as_interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+    before = RunFolder.open(path).config
+    if flags.get("task", before.data.task) != before.data.task:
+        raise ValueError(f"--task was {before.data.task!r} and is now {flags['task']!r}; a resumed run keeps its task")
+    return RunConfig.from_flat({**before.flat(), **flags})
 
 
 if __name__ == "__main__":

@@ -83,12 +83,9 @@ class RunFolder:
         Raises:
             ValueError: There is something at that path already, or it can't be made.
         """
+        new_folder(path)
         try:
-            if path.exists() and (not path.is_dir() or any(path.iterdir())):
-                raise ValueError(
-                    f"--out {str(path)!r} exists; choose another folder, or go on with it: --resume {path}"
-                )
-            (path / "parts").mkdir(parents=True, exist_ok=True)
+            (path / "parts").mkdir(exist_ok=True)
             (path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
             (path / "graph.yaml").write_text(plan.graph.to_yaml(), encoding="utf-8")
         except OSError as error:
@@ -177,6 +174,20 @@ class RunFolder:
         file = self.path / name
         values: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
         return values
+
+
+def new_folder(path: Path) -> None:
+    """Makes a folder for what is new.
+
+    Raises:
+        ValueError: There is something at that path already, or it can't be made.
+    """
+    try:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise ValueError(f"--out {str(path)!r} exists; choose another folder, or go on with it: --resume {path}")
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out {str(path)!r} can't be written: {error.strerror}") from error
 
 
 def _prediction(file: Path, values: dict[str, Any]) -> Prediction:
