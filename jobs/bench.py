@@ -11,10 +11,9 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 
-from jobs.cli import complain
+from jobs.cli import STOPPED, complain
 
 PROG = "bench.py"
-STOPPED = 130
 COMMANDS = {
     "scale": "throughput of 1 to 64 timed stand-ins for models, and what the driver and the store do for them",
 }

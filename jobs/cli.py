@@ -7,15 +7,21 @@ import re
 import sys
 from collections.abc import Sequence
 from itertools import pairwise
-from typing import Any
+from typing import Any, NoReturn
 
 from jsonargparse import ArgumentParser
 
 from pipeline.config import RunConfig, settings
 from pipeline.validation import flag
 
+BROKEN = 1
+"""Exit code of a run that the cluster broke off."""
 BAD_INPUT = 2
-"""Exit code of a command that was asked for something impossible."""
+"""Of a command that was asked for something impossible."""
+UNSCORED = 3
+"""Of a run that had to leave questions unscored."""
+STOPPED = 130
+"""Of a command that Ctrl-C or SIGTERM ended."""
 
 
 def config_parser(prog: str, description: str) -> ArgumentParser:
@@ -56,6 +62,11 @@ def config_of(values: dict[str, Any]) -> RunConfig:
     """The run's settings among parsed values."""
     names = {s.name for s in settings()}
     return RunConfig.from_flat({name: value for name, value in values.items() if name in names})
+
+
+def as_interrupt(*_: object) -> NoReturn:
+    """Handles a signal as Ctrl-C is handled."""
+    raise KeyboardInterrupt
 
 
 def complain(prog: str, error: Exception) -> int:

@@ -1,7 +1,8 @@
-"""Answers a benchmark's questions with one method and reports accuracy, tokens and speed.
+"""Answers the questions of one or several benchmarks with one method and reports accuracy, tokens and speed.
 
-Progress and tables go to stderr; the last line on stdout is one JSON object with the run's metrics. Exit codes: 0 all
-scored, 1 broken off, 2 bad input, 3 some questions unscored, 130 stopped by Ctrl-C. Finished rows are kept (--resume).
+Progress and tables go to stderr; the last line on stdout is one JSON object with the metrics of the run, or with those
+of all tasks. Exit codes: 0 all scored, 1 broken off, 2 bad input, 3 some questions unscored, 130 stopped by Ctrl-C.
+Finished rows are kept (--resume).
 """
 
 from __future__ import annotations
@@ -9,37 +10,40 @@ from __future__ import annotations
 import json
 import signal
 import sys
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn, TextIO
+from statistics import fmean
+from typing import TYPE_CHECKING, Any, TextIO
 
-from jobs.cli import add_switch, complain, config_of, config_parser, parse
+from jobs.checks import checked
+from jobs.cli import BROKEN, STOPPED, UNSCORED, add_switch, as_interrupt, complain, config_of, config_parser, parse
+from jobs.dry import DryRun
+from jobs.plans import Cell, Origin, Series, by_task, check_series, open_series
+from jobs.series import Metrics, console, run_series, say_unscored
 from pipeline.config import RunConfig
 
 if TYPE_CHECKING:
     from pipeline.records import Question
     from pipeline.runtime.evaluate import RunRequest
-    from pipeline.runtime.planned import PlannedRun
 
 PROG = "eval.py"
-BROKEN = 1
-UNSCORED = 3
-STOPPED = 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Runs one evaluation; returns the exit code."""
-    signal.signal(signal.SIGTERM, _as_interrupt)
+    """Runs an evaluation of one or several tasks; returns the exit code."""
+    signal.signal(signal.SIGTERM, as_interrupt)
     result = sys.stdout
     try:
-        values, planned = check(list(sys.argv[1:] if argv is None else argv))
+        work = prepare(list(sys.argv[1:] if argv is None else argv))
         with redirect_stdout(sys.stderr):  # Ray has things to say on stdout, which is for the result alone
-            if values["dry_run"]:
-                return dry_run([planned], result)
-            return run(prepare(values, planned), result)
+            if isinstance(work, DryRun):
+                return work.show(result)
+            if isinstance(work, Series):
+                return run_series(work, prog=PROG, word="task", line=line_of_tasks, result=result)
+            return run(work, result)
     except ValueError as error:
         return complain(PROG, error)
     except KeyboardInterrupt:
@@ -47,8 +51,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return STOPPED
 
 
-def check(argv: Sequence[str]) -> tuple[dict[str, Any], PlannedRun]:
-    """Turns a command line into its values and a checked plan; nothing is written.
+def prepare(argv: Sequence[str]) -> RunRequest | Series | DryRun:
+    """Turns a command line into a checked run and its folder, or into several; with --dry-run without any folder.
 
     Raises:
         ValueError: Something in it can't be; one line.
@@ -59,71 +63,40 @@ def check(argv: Sequence[str]) -> tuple[dict[str, Any], PlannedRun]:
     add_switch(parser, "--dry-run", "Show the plan and what it would take; start, load and write nothing.")
     values = parse(parser, argv)
     config = config_of(values)
+    flags = {name: value for name, value in config.flat().items() if name in values["given"]}
     if values["resume"]:
-        config = resumed(Path(values["resume"]), config, values["given"])
+        config = resumed(Path(values["resume"]), flags, values["given"])
     # Everything that is slow to import or slow to find out comes after the command line has proved right.
-    from pipeline.checkpoints import check_model
-    from pipeline.graphs import check_budget, plan_for
-    from pipeline.prompts import known_roles
-    from pipeline.runtime.assigning import assign
-    from pipeline.runtime.placement import check_seats
-    from pipeline.runtime.planned import PlannedRun
-    from pipeline.runtime.results import RunFolder
-
-    team = config.collaboration
-    plan = plan_for(team)
-    plan.graph.check_prompts(known_roles())
-    check_budget(plan, config.decoding)
-    assignments = assign(checked_questions(config), memory=team.memory, seed=config.decoding.seed, trace=team.trace)
-    check_seats(tuple(role.name for role in plan.graph.roles), config.execution, config.model)
-    roles = {role: {"model": check_model(values["model"])} for role, values in config.model.roles.items()}
-    config = RunConfig.from_flat({**config.flat(), "model": check_model(config.model.model), "roles": roles})
-    if values["resume"]:
-        RunFolder.open(Path(values["resume"])).check_same(config, plan)
-    elif values["out"]:
-        RunFolder.check_free(out_path(values, config))
-    return values, PlannedRun(config=config, plan=plan, assignments=assignments)
-
-
-def prepare(values: dict[str, Any], planned: PlannedRun) -> RunRequest:
-    """Opens the run folder of a checked plan.
-
-    Raises:
-        ValueError: It can't be written.
-    """
+    from pipeline.benchmarks import task_names
     from pipeline.runtime.cluster import base_dir
-    from pipeline.runtime.evaluate import RunRequest
-    from pipeline.runtime.results import RunFolder
+    from pipeline.runtime.results import RunFolder, check_free
 
-    config, plan, base = planned.config, planned.plan, base_dir()
-    base.mkdir(parents=True, exist_ok=True)
-    if values["resume"]:
-        folder = RunFolder.open(Path(values["resume"]))
+    cells = by_task([Cell()], config)
+    base = base_dir()
+    place = Path(values["resume"]) if values["resume"] else base / (values["out"] or default_out(config))
+    if len(cells) > 1:
+        origin = Origin(
+            base=config,
+            settings=place / "config.yaml",
+            text=config.to_yaml(),
+            resume=bool(values["resume"]),
+            flags=flags,
+            questions=checked_questions,
+        )
+        if values["dry_run"]:
+            return DryRun(runs=[run for run, _ in check_series(cells, origin).values()])
+        return open_series(cells, origin)
+    config = replace(config, data=replace(config.data, task=task_names(config.data.task)[0]))
+    one = checked(config, checked_questions(config))
+    found = RunFolder.open(place) if values["resume"] else None
+    if found:
+        found.check_same(one.config, one.plan)
     else:
-        folder = RunFolder.create(out_path(values, config), config, plan)
-    return RunRequest(config=config, plan=plan, assignments=planned.assignments, folder=folder, store=base)
-
-
-def dry_run(runs: Sequence[PlannedRun], result: TextIO) -> int:
-    """Shows what runs would do and take, instead of doing it.
-
-    Args:
-        runs: The runs, which differ in their task alone.
-        result: Where the line of numbers goes.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        ValueError: A model can't be loaded, or there is no place for so many replicas.
-    """
-    from pipeline.runtime.estimate import this_machine
-    from pipeline.runtime.outline import outline
-
-    shown = outline(runs, this_machine())
-    sys.stderr.write("\n".join(shown.lines) + "\n")
-    result.write(json.dumps(shown.numbers) + "\n")
-    return 0
+        check_free(place)
+    if values["dry_run"]:
+        return DryRun(runs=[one])
+    base.mkdir(parents=True, exist_ok=True)
+    return one.request(found or RunFolder.create(place, one.config, one.plan), base)
 
 
 def run(request: RunRequest, result: TextIO) -> int:
@@ -139,14 +112,14 @@ def run(request: RunRequest, result: TextIO) -> int:
     Raises:
         ValueError: The tracker, the cluster or the model can't be used.
     """
-    from rich.console import Console
-
     from pipeline.reports import run_table
+    from pipeline.runtime.crews import Crews
     from pipeline.runtime.evaluate import BrokenRunError, evaluate
 
     folder, total = request.folder, len(request.assignments)
     try:
-        metrics = evaluate(request)
+        with Crews() as crews:
+            metrics = evaluate(request, crews)
     except ValueError:
         folder.discard_if_empty()
         raise
@@ -155,12 +128,18 @@ def run(request: RunRequest, result: TextIO) -> int:
         sys.stderr.write(f"\n{reason}; {len(folder.read())} of {total} questions are in {folder.path}\n")
         sys.stderr.write(f"go on with: python jobs/eval.py --resume {folder.path}\n")
         return BROKEN if isinstance(error, BrokenRunError) else STOPPED
-    console = Console(stderr=True)
-    console.print(run_table(metrics.to_dict()))
-    for fault, count in Counter(row.error for row in folder.read() if row.error).most_common(3):
-        console.print(f"unscored ({count}): {fault}", highlight=False, markup=False, soft_wrap=True)
+    out = console()
+    out.print(run_table(metrics.to_dict()))
+    say_unscored(out, folder)
     result.write(json.dumps(metrics.to_dict()) + "\n")
     return UNSCORED if metrics.num_unscored else 0
+
+
+def line_of_tasks(runs: Mapping[str, Metrics]) -> dict[str, Any]:
+    """What the last line says of several tasks: each one's metrics, and the mean of their accuracies."""
+    first = next(iter(runs.values()))
+    mean = fmean(run["accuracy"] for run in runs.values())
+    return {"method": first["method"], "model": first["model"], "accuracy": mean, "tasks": dict(runs)}
 
 
 def checked_questions(config: RunConfig) -> list[Question]:
@@ -183,20 +162,15 @@ def checked_questions(config: RunConfig) -> list[Question]:
     return questions
 
 
-def out_path(values: dict[str, Any], config: RunConfig) -> Path:
-    """Where the run folder is to be."""
-    from pipeline.runtime.cluster import base_dir
-
-    path: Path = base_dir() / (values["out"] or default_out(config))
-    return path
-
-
 def default_out(config: RunConfig) -> str:
     """A run folder's name that tells what is in it and clashes with no other."""
-    return f"runs/{config.data.task}-{config.collaboration.method}-{datetime.now():%Y%m%d-%H%M%S-%f}"
+    from pipeline.benchmarks import short_name, task_names
+
+    tasks = "+".join(map(short_name, task_names(config.data.task)))
+    return f"runs/{tasks}-{config.collaboration.method}-{datetime.now():%Y%m%d-%H%M%S-%f}"
 
 
-def resumed(path: Path, config: RunConfig, given: set[str]) -> RunConfig:
+def resumed(path: Path, flags: Mapping[str, Any], given: set[str]) -> RunConfig:
     """The settings of an earlier run, with those that this command line gives.
 
     Raises:
@@ -207,12 +181,10 @@ def resumed(path: Path, config: RunConfig, given: set[str]) -> RunConfig:
     for option in ("out", "config"):
         if option in given:
             raise ValueError(f"--resume goes on with a run as it was; leave --{option} out")
-    now = config.flat()
-    return RunConfig.from_flat({**RunFolder.open(path).config.flat(), **{n: now[n] for n in now if n in given}})
-
-
-def _as_interrupt(*_: object) -> NoReturn:
-    raise KeyboardInterrupt
+    before = RunFolder.open(path).config
+    if flags.get("task", before.data.task) != before.data.task:
+        raise ValueError(f"--task was {before.data.task!r} and is now {flags['task']!r}; a resumed run keeps its task")
+    return RunConfig.from_flat({**before.flat(), **flags})
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 ROOT = Path(__file__).parents[1]
-EVAL = [sys.executable, str(ROOT / "jobs/eval.py")]
 LONGEST = 240
 """Seconds that a run may take at most before its test fails."""
 
 
-def evaluate(*argv: str) -> tuple[int, dict[str, Any], str]:
-    """Runs jobs/eval.py to its end; returns exit code, metrics and stderr."""
-    done = subprocess.run([*EVAL, *argv], capture_output=True, text=True, timeout=LONGEST, check=False)
+def command(job: str = "eval.py") -> list[str]:
+    """How a job is started."""
+    return [sys.executable, str(ROOT / "jobs" / job)]
+
+
+def evaluate(*argv: str, job: str = "eval.py") -> tuple[int, dict[str, Any], str]:
+    """Runs jobs/eval.py, or another job, to its end; returns exit code, metrics and stderr."""
+    done = subprocess.run([*command(job), *argv], capture_output=True, text=True, timeout=LONGEST, check=False)
     return done.returncode, _metrics(done.returncode, done.stdout, done.stderr), done.stderr
 
 
@@ -72,6 +76,10 @@ class StartedRun:
             assert time.monotonic() < end, self.log.read_text()
             time.sleep(0.02)
 
+    def part(self, name: str) -> StartedRun:
+        """One of several runs under way."""
+        return replace(self, folder=self.folder / name)
+
     def wait_for_rows(self) -> None:
         """Waits until the first rows are on disk."""
         self.wait_until(lambda: list((self.folder / "parts").glob("*.parquet")))
@@ -93,13 +101,13 @@ class StartedRun:
 
 
 @contextmanager
-def started(folder: Path, *argv: str) -> Iterator[StartedRun]:
-    """Starts jobs/eval.py with a run folder (`--out`, or `--resume` if there is one), and leaves nothing running."""
+def started(folder: Path, *argv: str, job: str = "eval.py") -> Iterator[StartedRun]:
+    """Starts a job with a run folder (`--out`, or `--resume` if there is one), and leaves nothing running."""
     log = folder.with_suffix(".log")
     place = ["--resume" if folder.exists() else "--out", str(folder)]
     with log.open("w") as err:
         process = subprocess.Popen(
-            [*EVAL, *place, *argv],
+            [*command(job), *place, *argv],
             stdout=subprocess.PIPE,
             stderr=err,
             text=True,

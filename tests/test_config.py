@@ -20,7 +20,7 @@ def test_every_setting_is_documented_and_named_once():
 
 def test_defaults_follow_the_paper():
     flat = RunConfig().flat()
-    expected = {"latent_steps": 10, "temperature": 0.6, "top_p": 0.95, "alignment": "ridge", "max_new_tokens": 2048}
+    expected = {"latent_steps": 10, "temperature": 0.6, "top_p": 0.95, "alignment": "ridge", "max_new_tokens": None}
     assert {name: flat[name] for name in expected} == expected
 
 

@@ -12,6 +12,7 @@ import ray
 
 from jobs.benches.cases import Case, Scale, the_plan
 from jobs.benches.timing import Finished, steady
+from pipeline.agents.actor import Briefing
 from pipeline.config import RunConfig
 from pipeline.records import Assignment, Prediction, Question
 from pipeline.runtime.crew import Crew, Say, started_crew
@@ -39,10 +40,9 @@ class Stand:
         Raises:
             ValueError: The cluster can't hold so many.
         """
-        plan = the_plan()
-        roles = tuple(role.name for role in plan.graph.roles)
+        roles = tuple(role.name for role in the_plan().graph.roles)
         seats = [Seat(name=f"r{index}", roles=roles, model="stand-in") for index in range(count)]
-        with started_crew(seats, RunConfig.from_flat({"replicas": count}), plan, say, StandIn) as crew:
+        with started_crew(seats, RunConfig.from_flat({"replicas": count}), say, StandIn) as crew:
             yield cls(crew, say)
 
     def measure(self, case: Case, scale: Scale) -> dict[str, Any]:
@@ -68,7 +68,8 @@ class Stand:
             The batches, their rows, and the largest claim to the store that was seen when a batch had finished.
         """
         flat = {"placement": case.placement, "replicas": len(case.plays), "batch_size": case.batch_size}
-        run = Run(crew, RunConfig.from_flat(flat), the_plan(), automatic=False, attempt=1, say=lambda _: None)
+        briefing = Briefing(config=RunConfig.from_flat(flat), plan=the_plan())
+        run = Run(crew, briefing, attempt=1, say=lambda _: None)
         done, rows, claimed = list[Finished](), list[Prediction](), 0
         with run.started(batches_of(questions(case.batches * case.batch_size), case.batch_size), rows.extend) as stream:
             for event in stream:

@@ -1,7 +1,8 @@
 """A model replica as an actor: a thin Ray shell around a team. Importing this is cheap: torch is loaded with the model.
 
-Every method is a pure function of its arguments, so a turn that was lost with its replica can be taken again on any
-other one. The actor returns its parcels; it never puts them into the store itself, because then they would die with it.
+A replica loads its model once and is briefed for each run: then every method is a pure function of its arguments, so a
+turn that was lost with its replica can be taken again on any other one. The actor returns its parcels; it never puts
+them into the store itself, because then they would die with it.
 """
 
 from __future__ import annotations
@@ -10,22 +11,40 @@ import os
 import resource
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 import ray
 
-from pipeline.config import CARRIERS, RunConfig
+from pipeline.config import CARRIERS, ModelConfig, RunConfig
 from pipeline.graphs import CollaborationPlan
 from pipeline.records import LegOrder
 
 if TYPE_CHECKING:
+    from pipeline.agents.agent import Agent
     from pipeline.memory.transport import Parcel
 
 LOST_DEVICE = 70
 """Exit code of a replica whose GPU does not answer any more; Ray starts it again."""
 TIED = "the model ties its input and output embeddings, so the ridge alignment W_a is the identity up to lambda"
 """What users should know of such a model."""
+
+
+class UnbriefedError(Exception):
+    """A replica was given an order of a run that it was not briefed for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Briefing:
+    """What a replica has to know of a run before its first order."""
+
+    config: RunConfig
+    """The run's settings."""
+    plan: CollaborationPlan
+    """Who works together."""
+    key: str = field(default_factory=lambda: uuid4().hex)
+    """Goes with every order, so that a replica that was started anew unseen does not take one in ignorance."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +56,7 @@ class ReplicaStatus:
     notice: str = ""
     """What users should know of its model."""
     load_seconds: float = 0.0
-    """How long loading took."""
+    """How long it took to get ready: to load the model, unless an earlier run did, and to build the team."""
     fingerprint: str = ""
     """What its working memory is valid for."""
     memory_form: tuple[tuple[str, str], ...] = ()
@@ -49,36 +68,51 @@ class ReplicaStatus:
 
 
 class Replica:
-    """One model replica that can play all roles of a plan."""
+    """One model replica that can play all roles of any plan, of one run at a time."""
 
-    def __init__(
-        self, settings: dict[str, Any], plan: CollaborationPlan, name: str, model: str, threads: int, gpus: float
-    ) -> None:
+    def __init__(self, model: ModelConfig, name: str, threads: int, gpus: float) -> None:
         """Loads the model.
 
         Args:
-            settings: The run's settings, flat.
-            plan: Who works together.
+            model: The checkpoint, and how to load it.
             name: What the replica is called.
-            model: The checkpoint.
             threads: Compute threads on a CPU; no more than the node has cores.
             gpus: What it has of the GPUs; with none it computes on the CPU, whatever it can see.
         """
         began = time.perf_counter()
-        self._config, self._plan, self._name = RunConfig.from_flat(settings), plan, name
-        self._threads = min(threads, len(os.sched_getaffinity(0)))
+        self._name, self._threads = name, min(threads, len(os.sched_getaffinity(0)))
         self._kept: dict[str, Parcel] = {}
+        self._team: dict[str, Agent] = {}
+        self._briefed_for = ""
         try:
             self._status = self._load(model, gpus)
         except ValueError as error:  # told to the driver as a status: an exception would drown in Ray's own words
             self._status = ReplicaStatus(failure=str(error))
         here = ray.get_runtime_context().get_node_id()
-        loading = time.perf_counter() - began
-        self._status = replace(self._status, load_seconds=loading, pid=os.getpid(), node=here)
+        self._loading = time.perf_counter() - began
+        self._status = replace(self._status, load_seconds=self._loading, pid=os.getpid(), node=here)
 
     def status(self) -> ReplicaStatus:
-        """What there is to know before work begins."""
+        """What there is to know of the model once it is loaded, or why it is not."""
         return self._status
+
+    def brief(self, briefing: Briefing) -> ReplicaStatus:
+        """Gets ready for a run: the model stays, the team is built anew.
+
+        Returns:
+            The status; its failure says why the run can't be on this model, its notice what users should know.
+        """
+        began = time.perf_counter()
+        self._briefed_for, self._team, self._kept = "", {}, {}
+        if self._status.failure:
+            return self._status
+        try:
+            notice = self._gather(briefing)
+        except ValueError as error:
+            return replace(self._status, failure=str(error))
+        self._briefed_for = briefing.key
+        seconds, self._loading = self._loading + time.perf_counter() - began, 0.0
+        return replace(self._status, notice=notice, load_seconds=seconds)
 
     @ray.method(concurrency_group="io")  # type: ignore[untyped-decorator]
     def prefetch(self, *_: Parcel) -> None:
@@ -89,10 +123,11 @@ class Replica:
         """Gives away a parcel that `take_leg` kept because its transport allows one object a call."""
         return self._kept.pop(key)
 
-    def take_leg(self, order: LegOrder, refs: Sequence[Any], *direct: Parcel) -> Any:
+    def take_leg(self, briefing: str, order: LegOrder, refs: Sequence[Any], *direct: Parcel) -> Any:
         """Plays a stretch of roles.
 
         Args:
+            briefing: The key of the briefing that the order goes with.
             order: What to do.
             refs: References of the parcels that come through the object store.
             direct: The parcels that come past it, from device to device.
@@ -100,7 +135,12 @@ class Replica:
         Returns:
             The report, and after it a parcel for each role in `order.send`: none for one larger than the limit, and
             none for one that is kept for `hand_out`.
+
+        Raises:
+            UnbriefedError: The replica has not had that briefing.
         """
+        if briefing != self._briefed_for:
+            raise UnbriefedError(f"replica {self._name} was started anew and knows nothing of the run")
         import torch
 
         from pipeline.agents.leg import play_leg
@@ -118,25 +158,34 @@ class Replica:
             return report
         return (report, *parcels) if parcels else report
 
-    def _load(self, model: str, gpus: float) -> ReplicaStatus:
+    def _load(self, model: ModelConfig, gpus: float) -> ReplicaStatus:
         import torch
 
-        from pipeline.agents.team import build_team
+        from pipeline.agents.team import Alignments
         from pipeline.engine import load_model
 
         torch.set_num_threads(self._threads)
-        config = self._config
         place: dict[str, Any] = {"gpus": max(1, int(gpus))} if gpus else {"device": "cpu"}
-        lm = load_model(replace(config.model, model=model), **place)
+        self._lm = load_model(model, **place)
+        self._alignments = Alignments(self._lm)
+        return ReplicaStatus(fingerprint=self._lm.fingerprint, memory_form=self._lm.memory_form)
+
+    def _gather(self, briefing: Briefing) -> str:
+        """Builds the team of a run; returns what users should know of the model in it."""
+        import torch
+
+        from pipeline.agents.team import build_team
+
+        torch.set_num_threads(self._threads)
+        config, plan, lm = briefing.config, briefing.plan, self._lm
         self._carrier = CARRIERS[config.execution.transport]
-        self._team = build_team(lm, config, self._plan, keep_inputs=self._carrier.inputs)
-        self._lm = lm
-        tied = self._plan.thinkers and config.collaboration.alignment == "ridge" and lm.tied
-        return ReplicaStatus(
-            notice=TIED if tied else "",
-            fingerprint=lm.fingerprint,
-            memory_form=lm.memory_form,
-        )
+        keep = self._carrier.inputs
+        self._team = build_team(lm, config, plan, keep_inputs=keep, alignments=self._alignments)
+        for device in lm.devices:
+            if device.type == "cuda":
+                torch.cuda.reset_peak_memory_stats(device)
+        tied = plan.thinkers and config.collaboration.alignment == "ridge" and lm.tied
+        return TIED if tied else ""
 
     def _check_device(self) -> None:
         """Ends the process if a fault has left the GPU unusable: else this replica would fail all questions to come."""

@@ -172,5 +172,5 @@ class Writing:
 
     def budget(self, request: TurnRequest) -> int:
         """Most tokens that it writes for one question."""
-        total = self.decoding.max_new_tokens
+        total = self.decoding.most_tokens
         return total if self.share is None else allowance(total, spent=request.spent, share=self.share)

@@ -8,14 +8,44 @@ import torch
 
 from pipeline.agents.agent import Agent
 from pipeline.agents.conduct import Conduct, Thinking, Writing
-from pipeline.config import RunConfig
+from pipeline.config import AlignmentName, RunConfig
 from pipeline.engine import Alignment, LanguageModel, build_alignment
 from pipeline.graphs import CollaborationPlan, Role, token_shares
 from pipeline.memory import Part
 
 
+class Alignments:
+    """Keeps a model's alignment from one team to the next: W_a of a large model takes seconds, and teams share it."""
+
+    def __init__(self, lm: LanguageModel) -> None:
+        self._lm = lm
+        self._last: tuple[AlignmentName, int, Alignment] | None = None
+
+    def get(self, name: AlignmentName, seed: int) -> Alignment:
+        """An alignment; built anew unless it is the one asked for last, because each lies in the device's memory."""
+        if self._last is None or self._last[:2] != (name, seed):
+            self._last = None  # frees its matrix before the next one is made
+            self._last = (name, seed, self._built(name, seed))
+        return self._last[2]
+
+    def _built(self, name: AlignmentName, seed: int) -> Alignment:
+        lm = self._lm
+        return build_alignment(
+            name,
+            input_VD=lm.input_vectors(),
+            output_VD=lm.output_vectors(),
+            input_scale=lm.input_scale,
+            seed=seed,
+        )
+
+
 def build_team(
-    lm: LanguageModel, config: RunConfig, plan: CollaborationPlan, *, keep_inputs: bool = False
+    lm: LanguageModel,
+    config: RunConfig,
+    plan: CollaborationPlan,
+    *,
+    keep_inputs: bool = False,
+    alignments: Alignments | None = None,
 ) -> dict[str, Agent]:
     """The agents of a run by role name, in working order.
 
@@ -24,6 +54,7 @@ def build_team(
         config: Settings of the run.
         plan: Who works, and who of them thinks.
         keep_inputs: Whether memory segments carry what the model was fed, from which `recall_work` rebuilds them.
+        alignments: The model's, where it has had a team before.
 
     Raises:
         ValueError: The plan has to move memory to other positions, and the model's can't be moved; or the system's
@@ -38,7 +69,7 @@ def build_team(
         name: Writing(decoding=config.decoding, share=shares.get(name)) for name in plan.writers
     }
     if plan.thinkers:
-        alignment = _alignment(lm, config)
+        alignment = (alignments or Alignments(lm)).get(config.collaboration.alignment, config.decoding.seed)
         for name, steps in plan.thinkers.items():
             conducts[name] = Thinking(
                 alignment=alignment,
@@ -75,13 +106,3 @@ def moves_memory(plan: CollaborationPlan, handover: Part) -> bool:
         made_after[name] == role.reads[:index] for role in plan.graph.roles for index, name in enumerate(role.reads)
     )
     return handover != "full" or not in_order
-
-
-def _alignment(lm: LanguageModel, config: RunConfig) -> Alignment:
-    return build_alignment(
-        config.collaboration.alignment,
-        input_VD=lm.input_vectors(),
-        output_VD=lm.output_vectors(),
-        input_scale=lm.input_scale,
-        seed=config.decoding.seed,
-    )

@@ -97,8 +97,8 @@ class ModelConfig:
 class DecodingConfig:
     """How text is written."""
 
-    max_new_tokens: int = 2048
-    """Most tokens that one agent writes for one question."""
+    max_new_tokens: int | None = None
+    """Most tokens that one agent writes for one question; by default the paper's number for the task."""
     budget: Budget = "agent"
     """Whether max_new_tokens is each writing agent's own (the paper), or one total for the whole system."""
     temperature: float = 0.6
@@ -109,10 +109,18 @@ class DecodingConfig:
     """Sampling noise is a pure function of this seed, the question, the agent and the step."""
 
     def __post_init__(self) -> None:
-        require(self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more")
+        require(
+            self.max_new_tokens is None or self.max_new_tokens >= 1, "max_new_tokens", self.max_new_tokens, "1 or more"
+        )
         require(0 <= self.temperature < float("inf"), "temperature", self.temperature, "0 (greedy) or more")
         require(0 < self.top_p <= 1, "top_p", self.top_p, "above 0, at most 1")
         require(self.seed >= 0, "seed", self.seed, "0 or more")
+
+    @property
+    def most_tokens(self) -> int:
+        """`max_new_tokens` of a run, which is a number once the run's task is known."""
+        assert self.max_new_tokens is not None, "the task's number is filled in before a run begins"
+        return self.max_new_tokens
 
 
 def replica_counts(text: int | str) -> int | dict[str, int] | None:

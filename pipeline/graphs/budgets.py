@@ -56,4 +56,4 @@ def check_budget(plan: CollaborationPlan, decoding: DecodingConfig) -> None:
     if decoding.budget == "system":
         count = len(token_shares(plan))
         allowed = f"{count} or more, with --budget system and {count} agents that write"
-        require(decoding.max_new_tokens >= count, "max_new_tokens", decoding.max_new_tokens, allowed)
+        require(decoding.most_tokens >= count, "max_new_tokens", decoding.most_tokens, allowed)

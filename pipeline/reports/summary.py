@@ -58,7 +58,7 @@ class RunMetrics:
     questions_per_second: float
     tokens_per_second: float
     load_seconds: float
-    """The slowest replica's model load."""
+    """The slowest replica's time to get ready; next to nothing where an earlier run of the job had loaded the model."""
     scoring_seconds: float
     """Summed over questions."""
     handover_bytes: int

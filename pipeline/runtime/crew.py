@@ -1,20 +1,20 @@
-"""The crew: a run's replicas as Ray actors, started together, watched, and ended together."""
+"""The crew: replicas as Ray actors, started together, briefed for one run after another, and ended together."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.util.placement_group import PlacementGroup, placement_group, remove_placement_group
 from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 
-from pipeline.agents.actor import Replica, ReplicaStatus
+from pipeline.agents.actor import Briefing, Replica, ReplicaStatus
 from pipeline.config import CARRIERS, RunConfig
-from pipeline.graphs import CollaborationPlan
 from pipeline.runtime.direct import connect, disconnect
 from pipeline.runtime.placement import Capacity, Resources, Seat, bundles, resources
 
@@ -35,7 +35,7 @@ class Member:
     actor: Any
     """Its handle."""
     status: ReplicaStatus
-    """What it said once it was loaded."""
+    """What it said last: once it was loaded, or when it was briefed for the run."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +46,8 @@ class Crew:
     """By name."""
     resources: Resources
     """What each of them got."""
+    automatic: bool = False
+    """Whether roles are split over them anew once it is known how long each takes."""
 
     @property
     def notices(self) -> tuple[str, ...]:
@@ -67,15 +69,12 @@ def cluster_capacity() -> Capacity:
 
 
 @contextmanager
-def started_crew(
-    seats: Sequence[Seat], config: RunConfig, plan: CollaborationPlan, say: Say, replica: type = Replica
-) -> Iterator[Crew]:
-    """Starts the replicas of a run and ends them with the block.
+def started_crew(seats: Sequence[Seat], config: RunConfig, say: Say, replica: type = Replica) -> Iterator[Crew]:
+    """Starts replicas, loads their models, and ends them with the block.
 
     Args:
-        seats: Who is to play what.
-        config: The run's settings.
-        plan: Who works together.
+        seats: Who is to play what in the first run.
+        config: The first run's settings; what of them says how models are loaded and placed holds for all runs.
         say: Told what is being waited for.
         replica: The class of the actors.
 
@@ -89,18 +88,44 @@ def started_crew(
         if config.execution.placement == "spread":
             group, homes = _together(len(seats), share)
         for seat, home in zip(seats, homes, strict=True):
-            actors.append(_start(replica, seat, share, home, config, plan))
+            actors.append(_start(replica, seat, share, home, config))
         statuses = _wait(actors, share, say)
         members = [Member(seat=s, actor=a, status=t) for s, a, t in zip(seats, actors, statuses, strict=True)]
         _check(members)
         connect(actors, CARRIERS[config.execution.transport])
         yield Crew(members={member.seat.name: member for member in members}, resources=share)
     finally:
-        disconnect(CARRIERS[config.execution.transport])
-        for actor in actors:
-            ray.kill(actor)
-        if group is not None:
-            remove_placement_group(group)
+        with suppress(RayError):  # where the cluster is gone, so are they
+            disconnect(CARRIERS[config.execution.transport])
+            for actor in actors:
+                ray.kill(actor)
+            if group is not None:
+                remove_placement_group(group)
+
+
+def briefed(crew: Crew, seats: Sequence[Seat], briefing: Briefing) -> Crew:
+    """Gets a loaded crew ready for a run.
+
+    Args:
+        crew: As many replicas as there are seats.
+        seats: Who is to play what in the run.
+        briefing: What the run is about.
+
+    Returns:
+        The crew with its places and its statuses of this run.
+
+    Raises:
+        ValueError: The run can't be on these models.
+        RayError: A replica has been lost.
+    """
+    statuses: list[ReplicaStatus] = ray.get([member.actor.brief.remote(briefing) for member in crew.members.values()])
+    for status in statuses:
+        if status.failure:
+            raise ValueError(status.failure)
+    told = zip(crew.members.values(), seats, statuses, strict=True)
+    members = [replace(member, seat=seat, status=status) for member, seat, status in told]
+    _check(members)  # one of them may have been started anew since it was loaded first
+    return replace(crew, members={member.seat.name: member for member in members})
 
 
 def _together(count: int, share: Resources) -> tuple[PlacementGroup, list[dict[str, Any]]]:
@@ -114,9 +139,7 @@ def _together(count: int, share: Resources) -> tuple[PlacementGroup, list[dict[s
     ]
 
 
-def _start(
-    replica: type, seat: Seat, share: Resources, home: dict[str, Any], config: RunConfig, plan: CollaborationPlan
-) -> Any:
+def _start(replica: type, seat: Seat, share: Resources, home: dict[str, Any], config: RunConfig) -> Any:
     direct = CARRIERS[config.execution.transport].direct
     made: Any = ray.remote(
         num_cpus=share.cpus,
@@ -126,7 +149,8 @@ def _start(
         concurrency_groups={"io": 1},
         enable_tensor_transport=direct,
     )(replica)
-    return made.options(**home).remote(config.flat(), plan, seat.name, seat.model, share.threads, share.gpus)
+    model = replace(config.model, model=seat.model)
+    return made.options(**home).remote(model, seat.name, share.threads, share.gpus)
 
 
 def _wait(actors: Sequence[Any], share: Resources, say: Say) -> list[ReplicaStatus]:

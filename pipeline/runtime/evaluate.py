@@ -1,19 +1,21 @@
-"""One evaluation from questions to metrics: the function behind `jobs/eval.py`."""
+"""Evaluations from questions to metrics: the functions behind `jobs/eval.py` and `jobs/sweep.py`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from ray.exceptions import RayError
 
+from pipeline.agents.actor import Briefing
 from pipeline.config import RunConfig
 from pipeline.graphs import CollaborationPlan
 from pipeline.records import Answer, Assignment, Prediction, Whereabouts
 from pipeline.reports import RunMetrics, summarize
-from pipeline.runtime.cluster import connected
+from pipeline.runtime.crews import Crews
 from pipeline.runtime.posts import BrokenCrewError
 from pipeline.runtime.progress import progress
 from pipeline.runtime.results import RunFolder
@@ -49,10 +51,47 @@ class BrokenRunError(Exception):
     """The cluster failed in a way that a retry did not mend; finished rows are on disk."""
 
 
-def evaluate(request: RunRequest) -> RunMetrics:
+@dataclass(frozen=True, kw_only=True)
+class RunEnd:
+    """How one of several runs has ended."""
+
+    request: RunRequest
+    """The run."""
+    metrics: RunMetrics | None = None
+    """What it reports, if it came to its end."""
+    fault: str = ""
+    """What it failed of, if it did not; finished rows are on disk. (No error: it would hold on to parcels.)"""
+    broken: bool = False
+    """Whether it failed of the cluster, and not of what was asked."""
+
+
+def evaluate_all(requests: Sequence[RunRequest], begins: Callable[[RunRequest], None]) -> list[RunEnd]:
+    """Runs one request after another, on one crew as far as it fits; what one of them fails of costs no other.
+
+    Args:
+        requests: What to run.
+        begins: Told of every run before it begins.
+    """
+    ends = list[RunEnd]()
+    with Crews() as crews:
+        for request in requests:
+            begins(request)
+            try:
+                ends.append(RunEnd(request=request, metrics=evaluate(request, crews)))
+            except (ValueError, BrokenRunError) as error:
+                broken = isinstance(error, BrokenRunError)
+                ends.append(RunEnd(request=request, fault=str(error), broken=broken))
+    return ends
+
+
+def evaluate(request: RunRequest, crews: Crews) -> RunMetrics:
     """Asks the questions that the run folder does not hold yet, and reports on all of them.
 
     Rows are on disk as soon as their batch has finished; whatever ends the run, they stay there.
+
+    Args:
+        request: What to run.
+        crews: Where its replicas come from.
 
     Raises:
         ValueError: The tracker, the cluster or the model can't be used.
@@ -67,8 +106,7 @@ def evaluate(request: RunRequest) -> RunMetrics:
         folder.write_json("run.json", {**known, "run_id": run.run_id})
         try:
             if len(done) < len(request.assignments):
-                with connected(config.execution.address):
-                    _ask(request, done, run, attempt)
+                _ask(request, done, run, attempt, crews)
         except BrokenCrewError as error:
             raise BrokenRunError(str(error)) from error
         except RayError as error:
@@ -110,15 +148,19 @@ class Tally:
         return due
 
 
-def _ask(request: RunRequest, done: Sequence[Prediction], run: TrackedRun, attempt: int) -> None:
+def _ask(request: RunRequest, done: Sequence[Prediction], run: TrackedRun, attempt: int, crews: Crews) -> None:
     """Streams answers into the run folder and tells how it goes."""
     config, tally = request.config, Tally(EVERY)
     tally.add(done)
     finished = {row.question_id for row in done}
     todo = [assignment for assignment in request.assignments if assignment.question.id not in finished]
     keep = request.folder.append
-    with progress(f"{config.collaboration.method} on {config.data.task}", len(request.assignments)) as report:
-        for batch in stream_predictions(todo, config, request.plan, attempt=attempt, say=report.say, rescue=keep):
+    briefing = Briefing(config=config, plan=request.plan)
+    with (
+        progress(f"{config.collaboration.method} on {config.data.task}", len(request.assignments)) as report,
+        closing(stream_predictions(todo, briefing, crews, attempt=attempt, say=report.say, rescue=keep)) as stream,
+    ):
+        for batch in stream:
             for notice in dict.fromkeys(batch.notices):
                 report.say(f"note: {notice}")
                 run.log_notice(notice)

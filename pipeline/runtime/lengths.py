@@ -65,7 +65,7 @@ def caps_of(plan: CollaborationPlan, decoding: DecodingConfig) -> dict[str, int]
         if role.name in plan.writers:
             spent = sum(caps.get(read, 0) for read in role.reads)
             share = shares.get(role.name)
-            total = decoding.max_new_tokens
+            total = decoding.most_tokens
             caps[role.name] = total if share is None else allowance(total, spent=spent, share=share)
     return caps
 

@@ -11,7 +11,7 @@ from typing import Any
 import ray
 from ray.exceptions import ActorUnavailableError, ObjectLostError, RayError, RayTaskError
 
-from pipeline.agents.actor import ReplicaStatus
+from pipeline.agents.actor import Briefing, ReplicaStatus, UnbriefedError
 from pipeline.config import Carrier
 from pipeline.records import LegOrder, LegReport
 from pipeline.runtime.crew import LOADING_SECONDS, Crew, Member, Say
@@ -52,8 +52,10 @@ class BrokenCrewError(Exception):
 class Posts:
     """All replicas of a run."""
 
-    def __init__(self, crew: Crew, router: Router, carrier: Carrier, say: Say, locate: Locate) -> None:
-        self._locate = locate
+    def __init__(
+        self, crew: Crew, router: Router, carrier: Carrier, briefing: Briefing, say: Say, locate: Locate
+    ) -> None:
+        self._briefing, self._locate = briefing, locate
         self._members, self._router, self._carrier, self._say = dict(crew.members), router, carrier, say
         self._queues: dict[str, list[str]] = {name: [] for name in crew.members}
         self._recoveries: dict[str, asyncio.Task[None]] = {}
@@ -86,15 +88,15 @@ class Posts:
         """
         if leg.seat in self._missing:  # gone since the batch was routed
             raise LostError(f"replica {leg.seat} is gone", blamed=False, memory=False)
-        queue, actor = self._queues[leg.seat], self._members[leg.seat].actor
+        queue, actor, run = self._queues[leg.seat], self._members[leg.seat].actor, self._briefing.key
         queue.append(order.key)
         try:
             if self._carrier.direct:
-                report = await actor.take_leg.remote(order, [], *parcels)
+                report = await actor.take_leg.remote(run, order, [], *parcels)
                 handed = actor.hand_out.options(tensor_transport=self._carrier.name)
                 return report, {role: handed.remote(f"{order.key}/{role}") for role in order.send}
             call = actor.take_leg.options(num_returns=1 + len(order.send))
-            first, *sent = refs if isinstance(refs := call.remote(order, list(parcels)), list) else [refs]
+            first, *sent = refs if isinstance(refs := call.remote(run, order, list(parcels)), list) else [refs]
             return await first, dict(zip(order.send, sent, strict=True))
         except RayError as error:
             lost = self._lost(leg.seat, order.key, error)
@@ -135,14 +137,16 @@ class Posts:
         if isinstance(error, ObjectLostError):
             self._say(f"memory of earlier turns was lost with its node; what needs it is asked anew ({_line(error)})")
             return LostError(f"memory was lost: {_line(error)}", blamed=False, memory=True)
-        if isinstance(error, RayTaskError):  # a fault of ours on the replica, which lives
+        unbriefed = isinstance(error, UnbriefedError)  # it died while it had nothing to do, and came back unseen
+        if isinstance(error, RayTaskError) and not unbriefed:  # a fault of ours on the replica, which lives
             return LostError(_line(error), blamed=True, memory=False)
         if self._carrier.direct:
             raise BrokenCrewError(
                 f"replica {seat} died, and --transport {self._carrier.name} does not survive that: {_line(error)}"
             ) from error
         if seat not in self._recoveries:
-            self._culprits[seat] = self._queues[seat][0]  # orders are carried out one after another
+            # Orders are carried out one after another, so it died of the first one, if of any.
+            self._culprits[seat] = "" if unbriefed else self._queues[seat][0]
             self._router.lost(seat)
             self._say(f"replica {seat} died; what it worked on is asked again ({_line(error)})")
             self._recoveries[seat] = asyncio.create_task(self._recover(seat))
@@ -160,11 +164,11 @@ class Posts:
         return _node_alive(before.node)
 
     async def _recover(self, seat: str) -> None:
-        """Waits until a replica has been started again."""
+        """Waits until a replica has been started again, and briefs it."""
         began, member, tries = time.monotonic(), self._members[seat], 0
         while time.monotonic() - began < LOADING_SECONDS:
             try:
-                status = await self._status(seat, member.actor)
+                status = await self._briefed(seat, member.actor)
             except ActorUnavailableError:
                 await asyncio.sleep(RETRY_SECONDS)
                 continue
@@ -184,9 +188,9 @@ class Posts:
             ray.kill(member.actor, no_restart=False)  # what its predecessor held may not have been free yet
         return self._gone(seat, f"it did not come back within {LOADING_SECONDS} s")
 
-    async def _status(self, seat: str, actor: Any) -> ReplicaStatus:
-        """A replica's status, once it has loaded; says from time to time that it is being waited for."""
-        answer = asyncio.ensure_future(_awaited(actor.status.remote()))
+    async def _briefed(self, seat: str, actor: Any) -> ReplicaStatus:
+        """A replica's status, once it is ready for the run; says from time to time that it is being waited for."""
+        answer = asyncio.ensure_future(_awaited(actor.brief.remote(self._briefing)))
         while not answer.done():
             await asyncio.wait({answer}, timeout=TOLD_EVERY)
             if not answer.done():

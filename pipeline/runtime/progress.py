@@ -38,10 +38,10 @@ def progress(title: str, total: int) -> Iterator[Report]:
     console = Console(stderr=True)
     if console.is_terminal:
         with _bar(console) as bar:
-            task = bar.add_task(title, total=total, note="loading the model")
+            task = bar.add_task(title, total=total, note="getting ready")
             yield _Bar(bar, task)
     else:
-        console.print(f"{title}: {total} questions; loading the model", highlight=False, soft_wrap=True)
+        console.print(f"{title}: {total} questions; getting ready", highlight=False, soft_wrap=True)
         yield _Lines(console, title, total)
 
 

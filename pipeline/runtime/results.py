@@ -83,28 +83,14 @@ class RunFolder:
         Raises:
             ValueError: There is something at that path already, or it can't be made.
         """
-        cls.check_free(path)
+        new_folder(path)
         try:
-            (path / "parts").mkdir(parents=True, exist_ok=True)
+            (path / "parts").mkdir(exist_ok=True)
             (path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
             (path / "graph.yaml").write_text(plan.graph.to_yaml(), encoding="utf-8")
         except OSError as error:
             raise ValueError(f"--out {str(path)!r} can't be written: {error.strerror}") from error
         return cls(path.resolve())
-
-    @staticmethod
-    def check_free(path: Path) -> None:
-        """Refuses a path at which a new run folder would find something.
-
-        Raises:
-            ValueError: There is something at that path already, or it can't be looked at.
-        """
-        try:
-            taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
-        except OSError as error:
-            raise ValueError(f"--out {str(path)!r} can't be written: {error.strerror}") from error
-        if taken:
-            raise ValueError(f"--out {str(path)!r} exists; choose another folder, or go on with it: --resume {path}")
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -188,6 +174,33 @@ class RunFolder:
         file = self.path / name
         values: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
         return values
+
+
+def check_free(path: Path) -> None:
+    """Refuses a path that can't become a folder for what is new.
+
+    Raises:
+        ValueError: There is something at that path already, or it can't be looked at.
+    """
+    try:
+        taken = path.exists() and (not path.is_dir() or any(path.iterdir()))
+    except OSError as error:
+        raise ValueError(f"--out {str(path)!r} can't be written: {error.strerror}") from error
+    if taken:
+        raise ValueError(f"--out {str(path)!r} exists; choose another folder, or go on with it: --resume {path}")
+
+
+def new_folder(path: Path) -> None:
+    """Makes a folder for what is new.
+
+    Raises:
+        ValueError: There is something at that path already, or it can't be made.
+    """
+    check_free(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ValueError(f"--out {str(path)!r} can't be written: {error.strerror}") from error
 
 
 def _prediction(file: Path, values: dict[str, Any]) -> Prediction:

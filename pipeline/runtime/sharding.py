@@ -20,16 +20,15 @@ from queue import SimpleQueue
 
 import ray.data
 
-from pipeline.agents.actor import Replica
-from pipeline.config import CARRIERS, RunConfig
-from pipeline.graphs import CollaborationPlan
+from pipeline.agents.actor import Briefing
+from pipeline.config import CARRIERS
 from pipeline.records import Answer, Assignment, Prediction, Whereabouts
-from pipeline.runtime.cluster import joined_cluster
-from pipeline.runtime.crew import Crew, Member, Say, cluster_capacity, started_crew
+from pipeline.runtime.crew import Crew, Member, Say, cluster_capacity
+from pipeline.runtime.crews import Crews
 from pipeline.runtime.driver import Driver
 from pipeline.runtime.grading import Scoring
 from pipeline.runtime.legs import Itinerary
-from pipeline.runtime.placement import seats, split_roles
+from pipeline.runtime.placement import split_roles
 from pipeline.runtime.posts import Posts
 from pipeline.runtime.router import Post, Router
 from pipeline.runtime.sizes import Sizes
@@ -60,37 +59,32 @@ class StreamedBatch:
 
 def stream_predictions(
     assignments: Sequence[Assignment],
-    config: RunConfig,
-    plan: CollaborationPlan,
+    briefing: Briefing,
+    crews: Crews,
     *,
     attempt: int,
     say: Say,
     rescue: Callable[[list[Prediction]], None] = lambda _: None,
-    replica: type = Replica,
-) -> Iterator[StreamedBatch]:
+) -> Generator[StreamedBatch, None, None]:
     """Asks all questions and yields their rows as batches finish, in no particular order.
 
     Args:
         assignments: What to ask; at least one.
-        config: The run's settings.
-        plan: Who works together.
+        briefing: The run's settings, and who works together.
+        crews: Where the replicas come from, and stay when all has gone well.
         attempt: Recorded with every row.
         say: Told what is being waited for, and the plan.
         rescue: Gets finished rows that were not read before the stream was left.
-        replica: The class of the replicas' actors.
 
     Raises:
-        ValueError: The cluster can't hold the replicas, a model can't be loaded, or a memory is larger than the store.
+        ValueError: The cluster does not answer or can't hold the replicas, a model can't be loaded, or a memory is
+            larger than the store.
         BrokenCrewError: Everybody who could go on has died.
     """
-    roles, capacity = tuple(role.name for role in plan.graph.roles), cluster_capacity()
-    places, automatic = seats(roles, config.execution, config.model, capacity)
-    if not capacity.gpus and config.execution.gpus_per_replica is None and joined_cluster(config.execution.address):
-        say("note: the cluster has no GPU now, so CPUs compute; --gpus-per-replica 1 waits for GPUs")
-    with started_crew(places, config, plan, say, replica) as crew:
-        run = Run(crew, config, plan, automatic=automatic, attempt=attempt, say=say)
+    with crews.at_work(briefing, say) as crew:
+        run = Run(crew, briefing, attempt=attempt, say=say)
         yield StreamedBatch(predictions=[], notices=crew.notices)
-        with run.started(batches_of(assignments, config.execution.batch_size), rescue) as stream:
+        with run.started(batches_of(assignments, briefing.config.execution.batch_size), rescue) as stream:
             yield from stream
 
 
@@ -104,10 +98,9 @@ def batches_of(assignments: Sequence[Assignment], size: int) -> Batches:
 class Run:
     """One run on a crew: driver, router and scoring, in a thread of their own."""
 
-    def __init__(
-        self, crew: Crew, config: RunConfig, plan: CollaborationPlan, *, automatic: bool, attempt: int, say: Say
-    ) -> None:
-        self._crew, self._config, self._say, self._automatic = crew, config, say, automatic
+    def __init__(self, crew: Crew, briefing: Briefing, *, attempt: int, say: Say) -> None:
+        config, plan = briefing.config, briefing.plan
+        self._crew, self._briefing, self._config, self._say = crew, briefing, config, say
         self._outbox: SimpleQueue[StreamedBatch | BaseException | None] = SimpleQueue()
         self._seconds: dict[str, float] = {}
         team, execution = config.collaboration, config.execution
@@ -168,10 +161,10 @@ class Run:
             yield event
 
     async def _drive(self, batches: Batches) -> None:
-        posts = Posts(self._crew, self._router, self._itinerary.carrier, self._tell, self._locate)
+        posts = Posts(self._crew, self._router, self._itinerary.carrier, self._briefing, self._tell, self._locate)
         driver = Driver(posts, self._router, self._itinerary, self._sizes, self._config, self._finish)
         try:
-            if self._automatic:
+            if self._crew.automatic:
                 await self._profile(driver, batches)
             self._say(self.describe())
             self._locate(posts.members)

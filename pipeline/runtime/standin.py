@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 import ray
 
-from pipeline.agents.actor import ReplicaStatus
-from pipeline.graphs import CollaborationPlan
+from pipeline.agents.actor import Briefing, ReplicaStatus
+from pipeline.config import ModelConfig
 from pipeline.records import LegOrder, LegReport, RoleTurns, Transfer, Turn, Usage
 
 WORD = "therefore "
@@ -40,9 +40,7 @@ class Stage:
 class StandIn:
     """Stands in for one model replica that can play all roles of a plan."""
 
-    def __init__(
-        self, settings: dict[str, Any], plan: CollaborationPlan, name: str, model: str, threads: int, gpus: float
-    ) -> None:
+    def __init__(self, model: ModelConfig, name: str, threads: int, gpus: float) -> None:
         """Takes what a replica takes, and loads nothing."""
         self._name = name
         self._stages: Mapping[str, Stage] = {}
@@ -52,6 +50,10 @@ class StandIn:
     def status(self) -> ReplicaStatus:
         """What there is to know before work begins."""
         return ReplicaStatus(pid=os.getpid(), node=ray.get_runtime_context().get_node_id())
+
+    def brief(self, _: Briefing) -> ReplicaStatus:
+        """A stand-in does the same in every run."""
+        return self.status()
 
     def rehearse(self, stages: Mapping[str, Stage]) -> None:
         """Takes the roles' costs from here on from a table; without one a turn costs nothing."""
@@ -65,7 +67,7 @@ class StandIn:
     def prefetch(self, *_: Any) -> None:
         """Brings parcels into this node's store while the stand-in works on something else."""
 
-    def take_leg(self, order: LegOrder, refs: Sequence[Any]) -> Any:
+    def take_leg(self, _: str, order: LegOrder, refs: Sequence[Any]) -> Any:
         """Waits as long as the roles' turns take.
 
         Returns:

@@ -91,6 +91,24 @@ def test_a_preset_of_the_paper_can_be_tried_on_a_folder_of_data(dry, tmp_path, m
     assert task["roles"][-1]["new_tokens"] == 2048
 
 
+def test_several_tasks_are_told_one_after_another_each_with_its_own_budget(dry, tmp_path):
+    choices = {"text": ["one", "two", "three"], "label": ["A", "B", "C"]}
+    arc = [{"id": f"q{i}", "question": f"Which is {i}?", "choices": choices, "answerKey": "B"} for i in range(3)]
+    pq.write_table(pa.Table.from_pylist(arc), tmp_path / "arc_easy.parquet")
+    table = pa.Table.from_pylist([{"question": f"{i} + 1?", "answer": f"#### {i + 1}"} for i in range(4)])
+    pq.write_table(table, tmp_path / "gsm8k.parquet")
+    before = sorted(tmp_path.iterdir())
+    code, numbers, err = dry("--task", "gsm8k,arc_easy", "--data-dir", str(tmp_path), "--out", "new")
+    assert code == 0
+    assert [(task["task"], task["num_questions"]) for task in numbers["tasks"]] == [("gsm8k", 4), ("arc_easy", 3)]
+    assert [task["roles"][-1]["new_tokens"] for task in numbers["tasks"]] == [2048, 2048]
+    assert sum(line.startswith("task ") for line in err.splitlines()) == 2
+    code, _, err = dry("--task", "gsm8k,arc_easy", "--data-dir", str(tmp_path), "--out", str(tmp_path))
+    assert code == 2
+    assert "--out" in err
+    assert sorted(tmp_path.iterdir()) == before
+
+
 @pytest.mark.parametrize(
     ("data", "source"),
     [
@@ -155,7 +173,7 @@ def test_the_embedded_model_is_measured_before_it_has_been_converted(dry, tmp_pa
 
 def test_a_run_folder_can_be_looked_at_before_it_is_gone_on_with(dry, tmp_path, model_dir):
     (tmp_path / "run").mkdir()
-    settings = f"model: {model_dir.resolve()}\nlimit: 6\nlatent_steps: 2\n"
+    settings = f"model: {model_dir.resolve()}\nlimit: 6\nlatent_steps: 2\nmax_new_tokens: 30\n"
     (tmp_path / "run/config.yaml").write_text(settings)
     code, numbers, _ = dry("--resume", "run")
     assert code == 0

@@ -1,13 +1,15 @@
-"""What a run notes of its replicas, and what it refuses to go on with."""
+"""What a run notes of its replicas, what it refuses to go on with, and what several runs cost each other."""
 
 import json
+from pathlib import Path
 
 import pytest
 
 from pipeline.config import RunConfig
 from pipeline.graphs import plan_for
 from pipeline.records import Whereabouts
-from pipeline.runtime.evaluate import _note_replicas
+from pipeline.runtime import evaluate
+from pipeline.runtime.evaluate import BrokenRunError, RunRequest, _note_replicas, evaluate_all
 from pipeline.runtime.results import RunFolder
 
 
@@ -36,3 +38,33 @@ def test_a_model_that_is_not_the_one_that_the_run_began_with_is_refused(folder):
     with pytest.raises(ValueError, match=r"--model 'm' .*f1, now f2"):
         _note_replicas(folder, [replica("f2")])
     assert json.loads((folder.path / "run.json").read_text())["fingerprints"] == {"m": "f1", "other": "g1"}
+
+
+def test_what_one_of_several_runs_fails_of_costs_no_other(monkeypatch):
+    config = RunConfig()
+    names = ("one", "refused", "broken", "last")
+    requests = [
+        RunRequest(
+            config=config,
+            plan=plan_for(config.collaboration),
+            assignments=(),
+            folder=RunFolder(Path(name)),
+            store=Path(),
+        )
+        for name in names
+    ]
+    faults = {"refused": ValueError("no such model"), "broken": BrokenRunError("no node")}
+    began, shared = [], set()
+
+    def pretend(request, crews):
+        shared.add(crews)
+        if fault := faults.get(request.folder.path.name):
+            raise fault
+        return request.folder.path.name
+
+    monkeypatch.setattr(evaluate, "evaluate", pretend)
+    ends = evaluate_all(requests, lambda request: began.append(request.folder.path.name))
+    assert tuple(began) == names
+    assert len(shared) == 1
+    assert [end.metrics for end in ends] == ["one", None, None, "last"]
+    assert [(end.fault, end.broken) for end in ends[1:3]] == [("no such model", False), ("no node", True)]

@@ -43,6 +43,24 @@ def check(run: StartedRun, calm: dict[str, str], store: list[str], *words: str) 
     assert [word for word in words if word not in told] == []
 
 
+def test_a_replica_that_dies_in_a_later_run_answers_on_in_that_runs_way(cluster, settings, shared_store, tmp_path):
+    two = ["--grid", "{seed: [0, 7]}", "--replicas", "2"]
+    address = ["--address", cluster.head.address]
+    assert evaluate(*address, *settings, "--seed", "7", "--replicas", "2", "--out", str(tmp_path / "calm"))[0] == 0
+    with started(tmp_path / "sweep", *address, *settings, *two, job="sweep.py") as sweep:
+        run = sweep.part("seed7")
+        run.wait_for_rows()
+        assert run.replicas() == sweep.part("seed0").replicas()
+        run.replica("r0").kill()
+        code, metrics, err = sweep.end()
+    assert code == 0, err
+    assert texts(run.folder) == texts(tmp_path / "calm") != texts(tmp_path / "sweep" / "seed0")
+    assert metrics["cells"]["seed7"]["retries"] > 0
+    told = notice(shared_store[-1], metrics["cells"]["seed7"]["run_id"])
+    assert "replica r0 died" in told
+    assert "replica r0 is back" in told
+
+
 def busy(process: psutil.Process) -> bool:
     """Whether a process computes just now."""
     return process.cpu_percent(interval=0.2) > 10

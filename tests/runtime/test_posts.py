@@ -4,11 +4,12 @@ import asyncio
 from types import SimpleNamespace
 
 import pytest
-from ray.exceptions import RayActorError
+from ray.exceptions import RayActorError, RayTaskError
 
-from pipeline.agents.actor import ReplicaStatus
-from pipeline.config import CARRIERS
-from pipeline.records import LegOrder
+from pipeline.agents.actor import Briefing, ReplicaStatus, UnbriefedError
+from pipeline.config import CARRIERS, RunConfig
+from pipeline.graphs import plan_for
+from pipeline.records import LegOrder, LegReport
 from pipeline.runtime.crew import Crew, Member
 from pipeline.runtime.legs import Leg
 from pipeline.runtime.placement import Resources, Seat
@@ -22,7 +23,7 @@ class Dead:
     """An actor that is gone for good."""
 
     def __init__(self):
-        self.take_leg = self.status = self.prefetch = self
+        self.take_leg = self.brief = self.prefetch = self
 
     def options(self, **_):
         return self
@@ -31,16 +32,45 @@ class Dead:
         raise RayActorError
 
 
-def posts_of(monkeypatch, **models):
-    """Replicas by name, with their checkpoints; all of them are dead."""
+class Forgetful:
+    """An actor that has died unseen and is back, with all that it was told forgotten."""
+
+    def __init__(self):
+        self.briefings, self.take_leg, self.brief = [], Call(self._take), Call(self._brief)
+
+    async def _take(self, briefing, order, parcels):
+        if briefing not in self.briefings:
+            raise RayTaskError("take_leg", "trace", UnbriefedError("knows nothing")).as_instanceof_cause()
+        return LegReport(turns=(), failed=(), parcel_bytes=())
+
+    async def _brief(self, briefing):
+        self.briefings.append(briefing.key)
+        return ReplicaStatus(node="n", pid=2)
+
+
+class Call:
+    """A method of an actor."""
+
+    def __init__(self, method):
+        self.remote = method
+
+    def options(self, **_):
+        return self
+
+
+def posts_of(monkeypatch, actor=Dead, say=lambda _: None, **models):
+    """Replicas by name, with their checkpoints; all of them are dead, or the actors that are given."""
     monkeypatch.setattr("ray.nodes", lambda: [])
     members = {
-        name: Member(seat=Seat(name=name, roles=("solver",), model=model), actor=Dead(), status=ReplicaStatus(node="n"))
+        name: Member(
+            seat=Seat(name=name, roles=("solver",), model=model), actor=actor(), status=ReplicaStatus(node="n")
+        )
         for name, model in models.items()
     }
     router = Router({n: Post(roles=frozenset({"solver"}), model=m) for n, m in models.items()}, models, budget=1)
     crew = Crew(members=members, resources=Resources(gpus=0, cpus=1, threads=1))
-    return Posts(crew, router, CARRIERS["object_store"], lambda _: None, lambda _: None)
+    briefing = Briefing(config=RunConfig(), plan=plan_for(RunConfig().collaboration))
+    return Posts(crew, router, CARRIERS["object_store"], briefing, say, lambda _: None)
 
 
 async def lose(posts, seat):
@@ -73,3 +103,18 @@ def test_a_crew_without_any_replica_of_a_checkpoint_is_broken(monkeypatch, model
             await asyncio.wait_for(posts.change(), timeout=5)
 
     asyncio.run(work())
+
+
+def test_a_replica_that_came_back_unseen_is_briefed_before_it_is_asked_again_and_no_order_is_blamed(monkeypatch):
+    said = []
+
+    async def work():
+        posts = posts_of(monkeypatch, actor=Forgetful, say=said.append, r0="m")
+        caught = await lose(posts, "r0")
+        assert (caught.blamed, caught.memory) == (False, False)
+        await asyncio.wait_for(posts.change(), timeout=5)
+        report, _ = await posts.take(Leg(seat="r0", roles=("solver",)), ORDER, [])
+        assert report.failed == ()
+
+    asyncio.run(work())
+    assert ["died" in said[0], "is back after" in said[1]] == [True, True]

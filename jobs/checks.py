@@ -1,0 +1,48 @@
+"""What can be found out about a run before Ray starts, a model loads or a run folder is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from pipeline.config import RunConfig
+from pipeline.runtime.planned import PlannedRun
+
+if TYPE_CHECKING:
+    from pipeline.records import Question
+
+
+def checked(config: RunConfig, questions: Sequence[Question]) -> PlannedRun:
+    """Checks a run of one task.
+
+    Args:
+        config: Its settings.
+        questions: The task's questions.
+
+    Returns:
+        The run; what its settings leave to the task is filled in, and a model's folder is absolute.
+
+    Raises:
+        ValueError: Something in it can't be; one line.
+    """
+    from pipeline.benchmarks import short_name, token_cap
+    from pipeline.checkpoints import check_model
+    from pipeline.graphs import check_budget, plan_for
+    from pipeline.prompts import known_roles
+    from pipeline.runtime.assigning import assign
+    from pipeline.runtime.placement import check_seats
+
+    team, model, task = config.collaboration, config.model, config.data.task
+    plan = plan_for(team)
+    plan.graph.check_prompts(known_roles())
+    assignments = assign(questions, memory=team.memory, seed=config.decoding.seed, trace=team.trace)
+    check_seats(tuple(role.name for role in plan.graph.roles), config.execution, model)
+    roles = {role: {"model": check_model(values["model"])} for role, values in model.roles.items()}
+    if config.decoding.max_new_tokens is None:
+        config = replace(config, decoding=replace(config.decoding, max_new_tokens=token_cap(task)))
+    check_budget(plan, config.decoding)
+    if config.tracking.experiment is None and short_name(task) != task:  # a file: its path would name the experiment
+        config = replace(config, tracking=replace(config.tracking, experiment=f"latentmas/{short_name(task)}"))
+    config = replace(config, model=replace(model, model=check_model(model.model), roles=roles))
+    return PlannedRun(config=config, plan=plan, assignments=assignments)
