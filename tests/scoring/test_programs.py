@@ -10,6 +10,7 @@ import pytest
 from pipeline.config import ScoringConfig
 from pipeline.records import Question
 from pipeline.scoring import Grader, SandboxError, require_isolation
+from pipeline.scoring.sandbox import Isolation
 
 QUESTION = Question(
     id="q",
@@ -163,6 +164,14 @@ def double(x):
     asks = replace(QUESTION, gold=slow)
     assert grader.grade(asks, fenced(slow), truncated=False).correct
     assert grader.grade(QUESTION, fenced(slow), truncated=False).reason == "timeout"
+
+
+def test_strict_refuses_a_machine_without_isolation_and_auto_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    nothing = Isolation(namespaces=False, landlock=False, seccomp=False)
+    monkeypatch.setattr("pipeline.scoring.programs.isolation", lambda: nothing)
+    assert require_isolation(ScoringConfig(sandbox="auto")) is nothing
+    with pytest.raises(ValueError, match=r"--sandbox strict: this machine can't isolate programs \(it has limits\)"):
+        require_isolation(ScoringConfig(sandbox="strict"))
 
 
 def test_a_machine_that_can_isolate_passes_the_check() -> None:
