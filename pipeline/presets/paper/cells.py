@@ -58,12 +58,12 @@ PUBLISHED: dict[tuple[str, str, str], Steps] = {
     ),
     ("mbppplus", "Qwen/Qwen3-14B", "sequential"): Steps(
         number=0,
-        told="published: the authors' example log of this cell",
+        told="published: the authors' example log of this cell, as quoted in issue 12 of their repository",
         caution="With m = 0 the authors' code drops the memory; here the prompts' memory is still handed over "
         "(--memory none drops it).",
     ),
     ("humanevalplus", "Qwen/Qwen3-14B", "hierarchical"): Steps(
-        number=10, told="published: the authors' example log of this cell"
+        number=10, told="published: the authors' example log of this cell, as quoted in issue 12 of their repository"
     ),
 }
 """Latent steps by task, model and graph, where the authors published them."""
