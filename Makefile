@@ -15,7 +15,6 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_IN
 PACKAGES := .venv/.packages
 READY := .venv/.ready
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
-METHODS := single text_mas latent_mas
 
 .PHONY: setup packages demo test test-all check format ui lock
 
@@ -39,10 +38,8 @@ $(READY): $(PACKAGES) pyproject.toml
 	@touch $(READY)
 
 demo: $(READY)
-	@for method in $(METHODS); do \
-	  $(BIN)/python jobs/eval.py --config pipeline/presets/demo.yaml --method $$method --out $(DEMO)/$$method || exit $$?; \
-	done
-	@$(BIN)/python jobs/compare.py $(addprefix $(DEMO)/,$(METHODS))
+	@$(BIN)/python jobs/sweep.py --config pipeline/presets/demo.yaml --grid '{method: [single, text_mas, latent_mas]}' --out $(DEMO)
+	@$(BIN)/python jobs/compare.py $(DEMO)
 	@echo "Compare the runs in the browser: make ui"
 
 test: $(READY)

@@ -1,8 +1,8 @@
 """Programs that attack whoever runs them. Each defines `f`; what each tries is its name.
 
-FORGERIES answer wrongly and try to be called right: `f()` has to be 42 and never is. ATTACKS do harm and return "done"
-where they think that they have done it, else what stopped them. `{...}` is filled in by the test: a folder and a file
-outside, the port of a server on this machine, a process and its secret.
+FORGERIES answer wrongly and try to be called right: `f()` has to be 42 and never is. EXHAUSTING ones never end. ATTACKS do
+harm and return "done" where they think that they have done it. BEYOND are right but for one limit. `{...}` is filled in by
+the test: a folder and a file outside, the port of a server on this machine, a process and its secret.
 """
 
 from __future__ import annotations
@@ -121,6 +121,31 @@ def f():
     return 0""",
     "breaks its tests on purpose": "def f():\n    raise NameError('check')",
     "claims that the tests are at fault": "def f():\n    raise ImportError('No module named tests')",
+    "says so much that its verdict does not fit": """
+import sys
+sys.modules["pipeline.scoring.sandbox.candidate"].fault = lambda error: "x" * 70000
+def f(): raise ValueError""",
+    "tells of functions that are none": r"""
+import os, pickle, struct
+for number in range(3, 64):
+    for hello in (5, [["f"]], {"f": 1}, None, [None, 3.5]):
+        reply = pickle.dumps((False, {"functions": hello}))
+        try: os.write(number, struct.pack(">I", len(reply)) + reply)
+        except OSError: pass
+def f(): return 0""",
+    "says something else than what it is": r"""
+import os, pickle, struct
+reply = pickle.dumps((False, {"functions": 5}))
+os.write(4, struct.pack(">I", len(reply)) + reply)
+def f(): return 42""",
+    "ends loops": "def f():\n    raise StopIteration",
+    "brings a module of its tests": """
+import os, sys
+for folder in ("/", "/scratch", os.getcwd(), *sys.path):
+    try:
+        with open(os.path.join(folder, "statistics.py"), "w") as file: file.write("mean = lambda numbers: 0")
+    except OSError: pass
+def f(): return 0""",
     "raises what is no Exception": "def f():\n    raise GeneratorExit",
     "returns itself within itself": "def f():\n    x = []\n    x.append(x)\n    return x",
 }
@@ -197,9 +222,8 @@ ATTACKS = {
     "forks for ever": """
 import os
 def f():
-    while True:
-        try: os.fork()
-        except OSError as error: return str(error)""",
+    for _ in range(20): os.fork()
+    return 'done'""",
     "leaves a daemon behind": """
 import os, time
 def f():
@@ -301,6 +325,44 @@ import socket
 def f():
     socket.socket(socket.AF_UNIX).connect("{outside}/socket")
     return 'done'""",
+    "has the kernel kill its neighbours": """
+import fcntl, os, signal, socket, time
+def f():
+    left, right = socket.socketpair()
+    fcntl.fcntl(left, fcntl.F_SETOWN, {pid})
+    fcntl.fcntl(left, 10, signal.SIGKILL)
+    fcntl.fcntl(left, fcntl.F_SETFL, fcntl.fcntl(left, fcntl.F_GETFL) | os.O_ASYNC)
+    right.send(b"x")
+    time.sleep(0.1)
+    return 'done'""",
+    "holds a file of the interpreter": """
+import fcntl, json
+def f():
+    with open(json.__file__) as file: fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
+    return 'done'""",
+    "removes the folder that it works in": """
+import os
+def f():
+    os.rmdir(os.getcwd())
+    return 'done'""",
+    "moves the folder that it works in": """
+import os
+def f():
+    os.rename(os.getcwd(), os.getcwd() + "x")
+    return 'done'""",
+    "leaves something for the next one": """
+import os
+def f():
+    done = []
+    for place in ("/", "/tmp", "/dev/shm", "/scratch", os.path.dirname(os.getcwd())):
+        try:
+            with open(place + "/left", "w") as file: file.write("x")
+            done.append(place)
+        except OSError: pass
+    return 'done' if set(done) - {{"/scratch", os.path.dirname(os.getcwd())}} else 'no'""",
+    "changes settings of the kernel": """
+def f():
+    with open("/proc/sys/kernel/core_pattern", "r+") as file: return 'done'""",
     "kills its neighbours": """
 import os, signal
 def f():
@@ -352,3 +414,60 @@ import ctypes
 def f():
     return 'done' if ctypes.CDLL(None).syscall(425, 8, bytes(120)) >= 0 else 'no'""",
 }
+
+BEYOND = {
+    "computes longer than it may": (
+        "timeout",
+        """
+import time
+def f():
+    while time.process_time() < 3: pass
+    return 42""",
+    ),
+    "waits longer than it may": ("timeout", "import time\ndef f():\n    time.sleep(14)\n    return 42"),
+    "takes more memory than it may": ("runtime_error", "def f():\n    bytearray(3 << 29)\n    return 42"),
+    "writes a larger file than it may": (
+        "runtime_error",
+        """
+def f():
+    with open("one", "wb") as file: file.write(bytes(6 << 20))
+    return 42""",
+    ),
+    "writes more files than it may": (
+        "over_limit",
+        """
+import time
+def f():
+    for number in range(30):
+        with open(f"file{number}", "wb") as file: file.write(bytes(3 << 20))
+    time.sleep(1)
+    return 42""",
+    ),
+    "makes more files than it may": (
+        "over_limit",
+        """
+import time
+def f():
+    for number in range(300): open(f"file{number}", "wb").close()
+    time.sleep(1)
+    return 42""",
+    ),
+    "opens more files than it may": (
+        "runtime_error",
+        """
+def f():
+    files = [open("one", "w") for _ in range(80)]
+    return 42""",
+    ),
+    "starts more threads than it may": (
+        "over_limit",
+        """
+import threading, time
+def f():
+    threads = [threading.Thread(target=time.sleep, args=(2,)) for _ in range(40)]
+    for thread in threads: thread.start()
+    for thread in threads: thread.join()
+    return 42""",
+    ),
+}
+"""Programs that are right but for one limit, and the reason that they get."""

@@ -9,7 +9,7 @@ from pipeline.config import ScoringConfig
 from pipeline.records import Question, Score
 from pipeline.scoring.extract import last_code_block, last_python_block
 from pipeline.scoring.grade import grade
-from pipeline.scoring.sandbox import CodeRun, Isolation, Limits, Sandbox, isolation
+from pipeline.scoring.sandbox import BrokenTestsError, CodeRun, Isolation, Limits, Sandbox, isolation
 from pipeline.scoring.sandbox.sandbox import HELP
 
 FAIR_SHARE = 4
@@ -87,13 +87,23 @@ class Grader:
         return self._sandbox
 
     def _run(self, question: Question, program: str) -> CodeRun:
-        """Runs a program; one that takes too long is measured by the reference before it is called slow."""
+        """Runs a program; what may be the fault of the tests or of this machine is held against the reference."""
         tested = question.tests, question.entry_point
-        run = self._box.run(program, *tested)
-        if run.reason != "timeout":
+        try:
+            run = self._box.run(program, *tested)
+        except BrokenTestsError as error:
+            if self._reference(question).reason != "correct":
+                raise
+            return CodeRun(reason="test_failed", detail=str(error))
+        if run.waited:
+            run = self._box.run(program, *tested)
+        if run.reason != "timeout" or run.waited:
             return run
-        reference = self._box.run(question.gold, *tested, cpu_seconds=REFERENCE_SECONDS)
+        reference = self._reference(question)
         fair = math.ceil(FAIR_SHARE * reference.cpu_seconds)
         if reference.reason != "correct" or fair <= self._config.code_seconds:
             return run
         return self._box.run(program, *tested, cpu_seconds=fair)
+
+    def _reference(self, question: Question) -> CodeRun:
+        return self._box.run(question.gold, question.tests, question.entry_point, cpu_seconds=REFERENCE_SECONDS)

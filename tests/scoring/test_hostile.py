@@ -2,26 +2,34 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import socket
 import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import psutil
 import pytest
 
-from hostile import ATTACKS, EXHAUSTING, FORGERIES
+from hostile import ATTACKS, BEYOND, EXHAUSTING, FORGERIES
 from pipeline.scoring.sandbox import Isolation, Limits, Sandbox, SandboxError, isolation
 
+SET_CHILD_SUBREAPER = 36
 PROJECT = Path(__file__).parents[2]
 SECRET = "a-secret-of-the-neighbours"
-TESTS = "right = 42\ndef check(candidate):\n    assert candidate() == right\n    assert candidate() == right\ncheck(f)"
+TESTS = """
+import statistics
+right = statistics.mean([42, 42])
+def check(candidate):
+    assert candidate() == right
+    assert candidate() == right
+check(f)"""
 FILTERS = Isolation(namespaces=False, landlock=True, seccomp=True)
-WAYS = {way.name: way for way in (FILTERS, isolation())}
+WAYS = {way.name: way for way in (FILTERS, isolation(), replace(isolation(), landlock=not isolation().namespaces))}
 BEST = pytest.param(isolation().name, marks=pytest.mark.slow)
 IN_ALL_WAYS = pytest.mark.parametrize("world", WAYS, indirect=True)
 IN_ALL_WAYS_SLOWLY = pytest.mark.parametrize("world", [FILTERS.name, *([BEST] if len(WAYS) > 1 else [])], indirect=True)
@@ -35,6 +43,8 @@ class World:
     outside: Path
     server: socket.socket
     neighbour: subprocess.Popen[bytes]
+    own: frozenset[psutil.Process]
+    """Its processes between two programs."""
 
     def fill(self, program: str) -> str:
         """The program with what it is to attack."""
@@ -63,9 +73,9 @@ class World:
             and self.neighbour.poll() is None
         )
 
-    def processes(self) -> list[psutil.Process]:
-        """All processes of the sandbox."""
-        return [child for child in psutil.Process().children(recursive=True) if child.pid != self.neighbour.pid]
+    def left(self) -> set[psutil.Process]:
+        """What still runs, and does not belong to the sandbox itself."""
+        return set(psutil.Process().children(recursive=True)) - self.own
 
 
 @pytest.fixture(scope="module")
@@ -80,19 +90,16 @@ def world(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
     listener.bind("socket")
     os.chdir(here)
     listener.listen()
+    ctypes.CDLL(None).prctl(SET_CHILD_SUBREAPER, 1, 0, 0, 0)  # what daemons leave behind becomes ours, and is seen
     neighbour = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(10000)"], env={"SECRET": SECRET})
     os.environ["SECRET"] = SECRET
     with socket.create_server(("127.0.0.1", 0)) as server, listener:
         with Sandbox(Limits(cpu_seconds=1, memory_bytes=1 << 30), use=way) as box:
-            yield World(box, outside, server, neighbour)
+            assert box.run("def f(): return 42", TESTS, "f").reason == "correct"
+            yield World(box, outside, server, neighbour, frozenset(psutil.Process().children(recursive=True)))
         neighbour.kill()
         neighbour.wait()
     del os.environ["SECRET"]
-
-
-def settled(world: World) -> list[str]:
-    """What still runs besides the warden (and bubblewrap, whose two processes hold its namespaces)."""
-    return [child.name() for child in world.processes()][(3 if world.box.isolation.namespaces else 1) :]
 
 
 def test_this_machine_can_isolate() -> None:
@@ -105,7 +112,7 @@ def test_no_verdict_is_forged(world: World, name: str) -> None:
     run = world.box.run(FORGERIES[name], TESTS, "f")
     assert run.reason != "correct"
     assert world.box.run("def f(): return 42", TESTS, "f").reason == "correct"
-    assert settled(world) == []
+    assert world.left() == set()
 
 
 @IN_ALL_WAYS_SLOWLY
@@ -114,8 +121,16 @@ def test_who_takes_too_much_is_stopped_and_costs_no_other(world: World, name: st
     run = world.box.run(EXHAUSTING[name], TESTS, "f")
     assert run.reason != "correct"
     assert world.box.run("def f(): return 42", TESTS, "f").reason == "correct"
-    assert settled(world) == []
+    assert world.left() == set()
     assert world.is_whole()
+
+
+@IN_ALL_WAYS_SLOWLY
+@pytest.mark.parametrize("name", BEYOND)
+def test_a_program_that_is_right_but_goes_beyond_a_limit_is_stopped_for_that(world: World, name: str) -> None:
+    reason, program = BEYOND[name]
+    assert world.box.run(program, TESTS, "f").reason == reason
+    assert world.box.run("def f(): return 42", TESTS, "f").reason == "correct"
 
 
 @IN_ALL_WAYS
@@ -123,8 +138,20 @@ def test_who_takes_too_much_is_stopped_and_costs_no_other(world: World, name: st
 def test_nothing_outside_is_reached(world: World, name: str) -> None:
     run = world.box.run(world.fill(ATTACKS[name]), "assert f() == 'done'", "f")
     assert run.reason != "correct"
-    assert settled(world) == []
+    assert world.left() == set()
     assert world.is_whole()
+
+
+def test_without_landlock_no_signal_reaches_a_neighbour_either() -> None:
+    with (
+        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(10000)"]) as neighbour,
+        Sandbox(use=Isolation(namespaces=False, landlock=False, seccomp=True)) as box,
+    ):
+        for name in ("has the kernel kill its neighbours", "kills its neighbours", "traces another process"):
+            program = ATTACKS[name].format(pid=neighbour.pid)
+            assert box.run(program, "assert f() == 'done'", "f").reason == "runtime_error"
+            assert neighbour.poll() is None
+        neighbour.kill()
 
 
 WORKS = [
@@ -139,6 +166,14 @@ WORKS = [
 def test_the_attacks_are_real_and_do_their_harm_where_nothing_but_limits_holds_them(world: World, name: str) -> None:
     (world.outside / "precious").write_text("precious")
     assert world.box.run(world.fill(ATTACKS[name]), "assert f() == 'done'", "f").reason == "correct"
+
+
+@pytest.mark.parametrize("world", [Isolation(namespaces=False, landlock=False, seccomp=False)], indirect=True)
+def test_a_daemon_would_be_seen(world: World) -> None:
+    assert world.box.run(ATTACKS["leaves a daemon behind"], "assert f() == 'done'", "f").reason == "correct"
+    (daemon,) = world.left()
+    daemon.kill()
+    daemon.wait()
 
 
 def test_a_strict_sandbox_refuses_a_machine_without_isolation() -> None:

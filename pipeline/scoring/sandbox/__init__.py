@@ -15,11 +15,13 @@ It does not protect against: faults of the kernel, or of the CPU; what can be le
 sizes of files (`stat` is not refused without namespaces); a program that guesses what its tests expect. With `limits`
 alone (no Linux, or neither bubblewrap nor Landlock) there is no isolation: `strict` refuses that.
 
-What tests can't see: what a program prints, how it changes its arguments, and objects of its own classes, which arrive
-as values that are equal to nothing. Programs can't start processes or make folders.
+What tests can't see: what a program prints, how it changes its arguments, the identity of values (of a NaN, say), and
+objects that are no plain data, such as those of its own classes, which arrive as values that are equal to nothing.
+Iterators arrive with all their items. Programs can't start processes or make folders.
 """
 
 from pipeline.scoring.sandbox.isolation import Isolation, isolation
-from pipeline.scoring.sandbox.sandbox import CodeReason, CodeRun, Limits, Sandbox, SandboxError
+from pipeline.scoring.sandbox.sandbox import Limits, Sandbox
+from pipeline.scoring.sandbox.verdicts import BrokenTestsError, CodeReason, CodeRun, SandboxError
 
-__all__ = ["CodeReason", "CodeRun", "Isolation", "Limits", "Sandbox", "SandboxError", "isolation"]
+__all__ = ["BrokenTestsError", "CodeReason", "CodeRun", "Isolation", "Limits", "Sandbox", "SandboxError", "isolation"]

@@ -12,10 +12,12 @@ from socket import socket
 from types import ModuleType
 from typing import Any
 
-from pipeline.scoring.sandbox.codec import receive, send
+from pipeline.scoring.sandbox.codec import packed, receive, send, transmit
 
 NAME = "answer"
 """The module that the program runs as; not __main__, so that what it does when run as a script is left out."""
+MOST_TEXT = 300
+"""Characters of what is told of an exception."""
 
 
 def serve(program: str, link: socket) -> None:
@@ -30,7 +32,7 @@ def serve(program: str, link: socket) -> None:
     sys.modules[NAME] = module
     sys.argv = [NAME]
     try:
-        exec(compile(program, f"<{NAME}>", "exec"), module.__dict__)
+        exec(compile(program, f"<{NAME}>", "exec", dont_inherit=True), module.__dict__)
     except BaseException as error:  # the program's, whatever it is, SystemExit too
         send(link, {"failed": fault(error), "syntax": isinstance(error, SyntaxError)})
         return
@@ -38,15 +40,10 @@ def serve(program: str, link: socket) -> None:
     while True:
         call = receive(link)
         try:
-            result = {"value": vars(module)[call["name"]](*call["args"], **call["kwargs"])}
-        except BaseException as error:  # the answer's own
-            result = {"error": kind_of(error), "text": fault(error)}
-        try:
-            send(link, result)
-        except OSError:
-            raise
-        except BaseException as error:  # a value that does not fit, or that can't even be looked at
-            send(link, {"error": kind_of(error), "text": fault(error)})
+            reply = packed({"value": vars(module)[call["name"]](*call["args"], **call["kwargs"])})
+        except BaseException as error:  # the answer's own, or that of a value which can't even be looked at
+            reply = packed({"error": kind_of(error), "text": fault(error)})
+        transmit(link, reply)
 
 
 def kind_of(error: BaseException) -> str:
@@ -62,13 +59,14 @@ def fault(error: BaseException) -> str:
     except Exception:  # the answer's own exceptions may have any __str__
         text = ""
     name = type(error).__name__
-    return f"{name}: {text}"[:300] if text else name[:300]
+    return f"{name}: {text}"[:MOST_TEXT] if text else name[:MOST_TEXT]
 
 
 def error_of(kind: str, text: str) -> BaseException:
     """The exception that the tests see where the answer raised one."""
     found: Any = getattr(builtins, kind, None)
-    if not (isinstance(found, type) and issubclass(found, Exception)):
+    ends_loops = found in (StopIteration, StopAsyncIteration)  # of the tests, without a word
+    if ends_loops or not (isinstance(found, type) and issubclass(found, Exception)):
         return RuntimeError(text)
     try:
         return found(text)

@@ -11,8 +11,9 @@ from __future__ import annotations
 import io
 import pickle
 import sys
-from collections import deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterator
+from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from fractions import Fraction
 from socket import socket
@@ -58,12 +59,12 @@ class _Reader(pickle.Unpickler):
         raise pickle.UnpicklingError(f"{module}.{name} is no plain data")
 
 
-def send(link: socket, message: dict[str, Any]) -> None:
-    """Sends a message; its values may be of any type.
+def packed(message: dict[str, Any]) -> memoryview:
+    """A message as bytes; its values may be of any type.
 
     Raises:
         ValueError: It is too large.
-        OSError: Nobody is there to read it.
+        Exception: A value can't be looked at; anything can be the matter with it.
     """
     buffer = io.BytesIO()
     try:
@@ -74,8 +75,22 @@ def send(link: socket, message: dict[str, Any]) -> None:
     size = buffer.getbuffer().nbytes
     if size > MAX_FRAME:
         raise ValueError(f"a message of {size} bytes is too large")
-    link.sendall(size.to_bytes(4, "big"))
-    link.sendall(buffer.getbuffer())
+    return buffer.getbuffer()
+
+
+def transmit(link: socket, message: memoryview) -> None:
+    """Sends what `packed` has made.
+
+    Raises:
+        OSError: Nobody is there to read it.
+    """
+    link.sendall(message.nbytes.to_bytes(4, "big"))
+    link.sendall(message)
+
+
+def send(link: socket, message: dict[str, Any]) -> None:
+    """Packs a message and sends it."""
+    transmit(link, packed(message))
 
 
 def receive(link: socket) -> dict[str, Any]:
@@ -117,7 +132,7 @@ def encode(value: Any) -> Any:
     if numpy is not None and isinstance(value, numpy.generic):
         return encode(value.item())
     if numpy is not None and isinstance(value, numpy.ndarray) and value.dtype.kind in _NUMBER_KINDS:
-        return ("array", [value.dtype.str, encode(value.tolist())])
+        return ("array", [value.dtype.str, list(value.shape), encode(value.ravel().tolist())])
     if isinstance(value, Iterator):  # a test that makes a list or a set of it gets its items
         return ("iterator", _items(value))
     return ("opaque", type(value).__name__)
@@ -151,6 +166,8 @@ _ENCODERS: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
     (str, "", str.__str__),
     (list, "", _items),
     (tuple, "tuple", _items),
+    (Counter, "counter", lambda value: _pairs(dict(value).items())),
+    (defaultdict, "defaultdict", lambda value: [getattr(value.default_factory, "__name__", ""), _pairs(value.items())]),
     (dict, "dict", lambda value: _pairs(dict(value).items())),
     (set, "set", _items),
     (frozenset, "frozenset", _items),
@@ -158,6 +175,10 @@ _ENCODERS: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
     ((bytes, bytearray), "", bytes),
     (range, "range", lambda value: [value.start, value.stop, value.step]),
     (deque, "deque", _items),
+    (datetime, "datetime", datetime.isoformat),
+    (date, "date", date.isoformat),
+    (time, "time", time.isoformat),
+    (timedelta, "timedelta", lambda value: [value.days, value.seconds, value.microseconds]),
     (Decimal, "decimal", str),
     (Fraction, "fraction", lambda value: [value.numerator, value.denominator]),
     (type({}.keys()), "keys", _items),
@@ -170,10 +191,13 @@ _ENCODERS: tuple[tuple[Any, str, Callable[[Any], Any]], ...] = (
 def _array(parts: Any) -> Any:
     import numpy
 
-    kind, items = parts
+    kind, shape, items = parts
     if numpy.dtype(kind).kind not in _NUMBER_KINDS:
         raise ValueError("an array of objects can't cross")
-    return numpy.array(decode(items), dtype=kind)
+    return numpy.array(decode(items), dtype=kind).reshape(shape)
+
+
+_FACTORIES: dict[str, Any] = {kind.__name__: kind for kind in (int, float, str, list, tuple, dict, set)}
 
 
 def _mapping(parts: Any) -> dict[Any, Any]:
@@ -183,6 +207,12 @@ def _mapping(parts: Any) -> dict[Any, Any]:
 _DECODERS: dict[str, Callable[[Any], Any]] = {
     "tuple": lambda parts: tuple(map(decode, parts)),
     "dict": _mapping,
+    "counter": lambda parts: Counter(_mapping(parts)),
+    "defaultdict": lambda parts: defaultdict(_FACTORIES.get(parts[0]), _mapping(parts[1])),
+    "datetime": datetime.fromisoformat,
+    "date": date.fromisoformat,
+    "time": time.fromisoformat,
+    "timedelta": lambda parts: timedelta(*parts),
     "set": lambda parts: set(map(decode, parts)),
     "frozenset": lambda parts: frozenset(map(decode, parts)),
     "complex": lambda parts: complex(*parts),

@@ -6,6 +6,7 @@ Only the standard library, because every process of the sandbox carries it.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import os
 import resource
 import signal
@@ -23,14 +24,19 @@ class _Program(ctypes.Structure):
     _fields_ = (("length", ctypes.c_ushort), ("instructions", ctypes.c_void_p))
 
 
-def outlive_nobody(environment: Mapping[str, str] | None = None) -> None:
-    """Ties this process's life to its parent's, hides its memory from its neighbours, and clears its environment."""
+def outlive_nobody(environment: Mapping[str, str]) -> None:
+    """Ties this process's life to its parent's, hides it from its neighbours, and replaces its environment."""
     if sys.platform == "linux":
         _prctl(_SET_DEATH_SIGNAL, signal.SIGKILL)
+    hide()
+    os.environ.clear()
+    os.environ.update(environment)
+
+
+def hide() -> None:
+    """Keeps other processes of the same user from this one's memory."""
+    if sys.platform == "linux":
         _prctl(_SET_DUMPABLE, 0)
-    if environment is not None:
-        os.environ.clear()
-        os.environ.update(environment)
 
 
 def confine(bounds: Bounds) -> None:
@@ -61,7 +67,7 @@ def keep_only(descriptors: Sequence[int]) -> list[int]:
     Returns:
         Their new numbers: 3, 4, ... in the order given.
     """
-    high = [os.dup2(descriptor, 200 + place) for place, descriptor in enumerate(descriptors)]
+    high = [fcntl.fcntl(descriptor, fcntl.F_DUPFD, 16) for descriptor in descriptors]
     nowhere = os.open(os.devnull, os.O_RDWR)
     for standard in (0, 1, 2):
         os.dup2(nowhere, standard)

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import errno
 import os
-import tempfile
 from functools import cache
 
 _ALLOWED = (
-    "read write readv writev pread64 pwrite64 lseek close dup dup2 dup3 pipe pipe2 fcntl "
+    "read write readv writev pread64 pwrite64 lseek close dup dup2 dup3 pipe pipe2 "
     "open openat access faccessat faccessat2 stat lstat fstat newfstatat statx fstatfs statfs "
-    "readlink readlinkat getcwd chdir fchdir getdents64 unlink unlinkat rename renameat renameat2 ftruncate "
+    "readlink readlinkat getcwd chdir fchdir getdents64 unlink rename renameat renameat2 ftruncate "
     "fsync fdatasync umask mmap munmap mprotect mremap madvise brk mincore "
     "rt_sigaction rt_sigprocmask rt_sigreturn rt_sigpending rt_sigtimedwait sigaltstack pause "
     "select pselect6 poll ppoll epoll_create epoll_create1 epoll_ctl epoll_wait epoll_pwait eventfd2 "
@@ -28,6 +27,8 @@ _ALLOWED = (
 _CLONE_THREAD = 0x10000
 _HARMLESS_REQUESTS = (0x5421, 0x5450, 0x5451)
 """FIONBIO, FIONCLEX and FIOCLEX: whether a descriptor waits, and whether it outlives `exec`."""
+_HARMLESS_COMMANDS = (0, 1, 2, 3, 4, 5, 6, 7, 1030)
+"""Copies of descriptors, their flags, and locks; not who gets their signals (SIGIO could kill anybody), nor leases."""
 _AF_UNIX, _SOCK_STREAM, _SOCK_TYPES = 1, 1, 0xF
 
 
@@ -46,6 +47,9 @@ def program() -> bytes:
     rules.add_rule(seccomp.ALLOW, "clone", seccomp.Arg(0, seccomp.MASKED_EQ, _CLONE_THREAD, _CLONE_THREAD))
     rules.add_rule(seccomp.ERRNO(errno.ENOSYS), "clone3")
     rules.add_rule(seccomp.ALLOW, "prlimit64", seccomp.Arg(0, seccomp.EQ, 0))  # its own limits, nobody else's
+    for command in _HARMLESS_COMMANDS:
+        rules.add_rule(seccomp.ALLOW, "fcntl", seccomp.Arg(1, seccomp.EQ, command))
+    rules.add_rule(seccomp.ALLOW, "unlinkat", seccomp.Arg(2, seccomp.EQ, 0))  # files, not folders
     # A file opened for reading may be emptied by O_TRUNC, which older versions of Landlock don't see.
     emptying = os.O_TRUNC | os.O_RDWR | os.O_WRONLY
     for name, place in (("open", 1), ("openat", 2)):
@@ -58,7 +62,7 @@ def program() -> bytes:
     rules.add_rule(seccomp.ALLOW, "socketpair", *pair)
     for request in _HARMLESS_REQUESTS:
         rules.add_rule(seccomp.ALLOW, "ioctl", seccomp.Arg(1, seccomp.EQ, request))
-    with tempfile.TemporaryFile() as file:
+    with open(os.memfd_create("filter"), "w+b") as file:
         rules.export_bpf(file)
         file.seek(0)
         return file.read()

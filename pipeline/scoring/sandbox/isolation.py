@@ -13,8 +13,8 @@ from pathlib import Path
 
 from pipeline.scoring.sandbox import filters
 
-ROOT = str(Path(__file__).parents[3])
-"""The folder that holds this package."""
+HERE = str(Path(__file__).parent)
+"""The folder of this package."""
 SCRATCH = "/scratch"
 """The scratch folder inside namespaces."""
 _TRIAL_SECONDS = 20
@@ -64,11 +64,12 @@ def inside_namespaces(command: Sequence[str], *, scratch_bytes: int) -> list[str
         command: What to run; it finds the interpreter and this package where they are outside.
         scratch_bytes: Size of the scratch folder, which lies in memory.
     """
-    folders = [path for path in (*readable(), f"{ROOT}/pipeline") if not path.startswith("/dev/")]
+    folders = [path for path in (*readable(), HERE) if not path.startswith("/dev/")]
     binds = [part for path in folders for part in ("--ro-bind-try", path, path)]
-    shut = ["--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    shut = ["--unshare-all", "--new-session", "--cap-drop", "ALL"]
     own = ["--proc", "/proc", "--dev", "/dev", "--size", str(scratch_bytes), "--tmpfs", SCRATCH, "--chdir", "/"]
-    return ["bwrap", *shut, *binds, *own, "--", *command]
+    closed = [part for path in ("/proc", "/dev", "/") for part in ("--remount-ro", path)]
+    return [shutil.which("bwrap") or "bwrap", *shut, *binds, *own, *closed, "--", *command]
 
 
 def _namespaces_work() -> bool:

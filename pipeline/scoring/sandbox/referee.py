@@ -14,7 +14,7 @@ from socket import socket
 from types import CodeType
 from typing import Any, Literal
 
-from pipeline.scoring.sandbox.candidate import error_of, fault
+from pipeline.scoring.sandbox.candidate import MOST_TEXT, error_of, fault
 from pipeline.scoring.sandbox.codec import receive, send
 
 Outcome = Literal["passed", "test_failed", "runtime_error", "syntax_error", "no_function", "ended", "broken_tests"]
@@ -53,15 +53,15 @@ def judge(tests: str, entry_point: str, link: socket) -> Judgement:
     """
     sys.set_int_max_str_digits(0)
     try:
-        code = compile(tests, "<tests>", "exec")
+        code = compile(tests, "<tests>", "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         return Judgement(outcome="broken_tests", detail=fault(error))
     try:
         hello = _receive(link)
         if "failed" in hello:
             outcome: Outcome = "syntax_error" if hello.get("syntax") else "runtime_error"
-            return Judgement(outcome=outcome, detail=str(hello["failed"])[:300])
-        functions = {name for name in hello.get("functions", ()) if isinstance(name, str)}
+            return Judgement(outcome=outcome, detail=str(hello["failed"])[:MOST_TEXT])
+        functions = set(map(str, hello.get("functions", ())))
         if entry_point not in functions:
             return Judgement(outcome="no_function", detail=f"it defines no {entry_point}")
         wanted = {entry_point} | (functions & _names(code)) - vars(builtins).keys()
@@ -92,7 +92,7 @@ def _stand_in(link: socket, name: str) -> Callable[..., Any]:
         reply = _receive(link)
         if "value" in reply:
             return reply["value"]
-        text = str(reply.get("text", ""))
+        text = str(reply.get("text", ""))[:MOST_TEXT]
         raise error_of(str(reply.get("error", "")), text) from AnswerRaised(text)
 
     call.__name__ = name

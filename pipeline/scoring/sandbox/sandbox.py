@@ -6,18 +6,17 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Self
 
 from pipeline.scoring.sandbox import filters
-from pipeline.scoring.sandbox.isolation import ROOT, SCRATCH, Isolation, inside_namespaces, isolation, readable
-from pipeline.scoring.sandbox.referee import Judgement
+from pipeline.scoring.sandbox.isolation import HERE, SCRATCH, Isolation, inside_namespaces, isolation, readable
 from pipeline.scoring.sandbox.rules import Bounds, Rules
+from pipeline.scoring.sandbox.verdicts import CodeRun, SandboxError, verdict_on
 from pipeline.scoring.sandbox.warden import ORDER_BYTES
 from pipeline.scoring.sandbox.watch import Ended
 
@@ -25,24 +24,17 @@ START_SECONDS = 60
 """How long the warden may take to load what all answers need."""
 REPORT_SECONDS = 60
 """How long it may take to clear up after an answer."""
-_MOST_VERDICT = 1 << 16
-
-CodeReason = Literal[
-    "correct",
-    "test_failed",
-    "runtime_error",
-    "syntax_error",
-    "no_function",
-    "exited",
-    "timeout",
-    "crashed",
-    "over_limit",
-]
-"""How a program did on its tests."""
-
-
-class SandboxError(Exception):
-    """The sandbox or the tests failed, not the answer: there is no verdict."""
+END_SECONDS = 10
+"""How long it may take to end."""
+BEGIN = f"""
+import sys, types
+for name, path in (("pipeline", ""), ("pipeline.scoring", ""), ("pipeline.scoring.sandbox", {HERE!r})):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [path]
+from pipeline.scoring.sandbox.warden import main
+main()
+"""
+"""Loads the warden and what it needs, and nothing else of this package."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,24 +45,12 @@ class Limits:
     """Processor time for all its tests; what else the machine does is not counted against it."""
     memory_bytes: int = 4 << 30
     """Address space of its process."""
-    file_bytes: int = 16 << 20
-    """Size of any one file."""
+    file_bytes: int = 4 << 20
+    """Size of any one file; of files that are open but have no name any more, 64 may exist until it ends."""
     scratch_bytes: int = 64 << 20
-    """Size of all its files."""
+    """Size of all its files that have names."""
     threads: int = 32
     """Threads; it may start no process."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class CodeRun:
-    """How a program did on its tests."""
-
-    reason: CodeReason
-    """`correct` if all tests passed, else why not."""
-    detail: str = ""
-    """Why not, in one line."""
-    cpu_seconds: float = 0.0
-    """Processor time of the program."""
 
 
 class Sandbox:
@@ -113,27 +93,33 @@ class Sandbox:
             cpu_seconds: Processor time for it; by default that of the limits.
 
         Raises:
-            SandboxError: The sandbox broke, or the tests themselves are at fault.
+            BrokenTestsError: The tests are at fault, as it seems from the outside.
+            SandboxError: The sandbox broke.
         """
         if self._process is None:
             self._start()
         limit = cpu_seconds or self._limits.cpu_seconds
+        if self._process is None or self._process.poll() is not None:
+            self.close()
+            self._start()
         try:
-            judgement, ended = self._attend(limit, program, json.dumps({"tests": tests, "entry_point": entry_point}))
+            said, ended = self._attend(limit, program, json.dumps({"tests": tests, "entry_point": entry_point}))
         except (OSError, ValueError) as error:
             self.close()
             raise SandboxError(f"the sandbox broke: {error}") from error
         if ended.fault:
             raise SandboxError(f"code can't be locked in: {ended.fault}")
-        return _verdict(judgement, ended, limit)
+        return verdict_on(said, ended, limit)
 
     def close(self) -> None:
         """Ends the warden, and with it whatever might still run."""
         if self._control is not None:
             self._control.close()
         if self._process is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(END_SECONDS)  # it ends by itself with the connection, and whatever it watches
             self._process.kill()
-            self._process.wait()
+            self._process.communicate()
         if self._scratch:
             shutil.rmtree(self._scratch, ignore_errors=True)
         self._process, self._control, self._scratch = None, None, ""
@@ -141,21 +127,9 @@ class Sandbox:
     def _start(self) -> None:
         limits, shut = self._limits, self.isolation
         self._scratch = "" if shut.namespaces else os.path.realpath(tempfile.mkdtemp(prefix="latentmas-code-"))
-        begin = f"import sys; sys.path.insert(0, {ROOT!r}); from pipeline.scoring.sandbox.warden import main; main()"
-        command = [sys.executable, "-s", "-P", "-B", "-c", begin]
+        command = [sys.executable, "-s", "-P", "-B", "-c", BEGIN]
         if shut.namespaces:
             command = inside_namespaces(command, scratch_bytes=2 * limits.scratch_bytes)
-        self._control, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                command,
-                stdin=theirs.fileno(),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                start_new_session=True,
-                # One hash seed, so that an answer that hangs on the order of a set gets the same verdict every time.
-                env={"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "LANG": "C.UTF-8"},
-            )
         bounds = Bounds(
             cpu_seconds=limits.cpu_seconds,
             memory_bytes=limits.memory_bytes,
@@ -171,6 +145,8 @@ class Sandbox:
             bounds=bounds,
         )
         try:
+            self._launch(command)
+            assert self._control is not None, "launched"
             self._control.settimeout(START_SECONDS)
             self._control.sendall(rules.to_json().encode() + b"\n")
             self._line()
@@ -179,25 +155,39 @@ class Sandbox:
             self.close()
             raise SandboxError(f"the sandbox can't be started: {said or error}") from error
 
-    def _attend(self, limit: int, program: str, order: str) -> tuple[Judgement | None, Ended]:
-        """Hands both processes what they need, and waits for the judgement and the warden's report."""
+    def _launch(self, command: list[str]) -> None:
+        self._control, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                command,
+                stdin=theirs.fileno(),
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.PIPE,
+                start_new_session=True,
+                # One hash seed, so that an answer that hangs on the order of a set gets the same verdict every time.
+                env={"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "LANG": "C.UTF-8"},
+            )
+
+    def _attend(self, limit: int, program: str, order: str) -> tuple[bytes, Ended]:
+        """Hands both processes what they need, and waits for the verdict and the warden's report."""
         assert self._control is not None, "started"
-        (program_out, program_in), (order_out, order_in), (verdict_out, verdict_in) = os.pipe(), os.pipe(), os.pipe()
-        link, other_link = socket.socketpair()
-        theirs = [program_out, link.detach(), order_out, other_link.detach(), verdict_in]
-        try:
-            socket.send_fds(self._control, [limit.to_bytes(ORDER_BYTES, "big")], theirs)
-        finally:
-            for descriptor in theirs:
-                os.close(descriptor)
-        for descriptor, text in ((program_in, program), (order_in, order)):
-            with contextlib.suppress(BrokenPipeError), open(descriptor, "wb") as file:
-                file.write(text.encode("utf-8", "surrogatepass"))
-        with open(verdict_out, "rb") as file:
-            said = file.read(_MOST_VERDICT)
-        self._control.settimeout(REPORT_SECONDS)
-        ended = Ended(**json.loads(self._line()))
-        return Judgement(**json.loads(said)) if said else None, ended
+        with contextlib.ExitStack() as ours:
+            (program_out, program_in), (order_out, order_in), (said_out, said_in) = os.pipe(), os.pipe(), os.pipe()
+            files = [ours.enter_context(open(descriptor, "wb")) for descriptor in (program_in, order_in)]
+            said = ours.enter_context(open(said_out, "rb"))
+            link, other_link = socket.socketpair()
+            theirs = [program_out, link.detach(), order_out, other_link.detach(), said_in]
+            try:
+                socket.send_fds(self._control, [limit.to_bytes(ORDER_BYTES, "big")], theirs)
+            finally:
+                for descriptor in theirs:
+                    os.close(descriptor)
+            for file, text in zip(files, (program, order), strict=True):
+                with contextlib.suppress(BrokenPipeError), file:
+                    file.write(text.encode("utf-8", "surrogatepass"))
+            verdict = said.read()
+            self._control.settimeout(REPORT_SECONDS)
+            return verdict, Ended(**json.loads(self._line()))
 
     def _line(self) -> bytes:
         """The warden's next line.
@@ -221,23 +211,6 @@ class Sandbox:
         self._process.kill()
         lines = self._process.stderr.read().decode(errors="replace").strip().splitlines()
         return lines[-1][:300] if lines else ""
-
-
-def _verdict(judgement: Judgement | None, ended: Ended, limit: int) -> CodeRun:
-    used = ended.cpu_seconds
-    if judgement and judgement.outcome == "passed":
-        return CodeRun(reason="correct", cpu_seconds=used)
-    if judgement and judgement.outcome == "broken_tests":
-        raise SandboxError(f"its tests are at fault: {judgement.detail}")
-    if ended.stopped in ("threads", "scratch"):
-        return CodeRun(reason="over_limit", detail=f"it used more {ended.stopped} than allowed", cpu_seconds=used)
-    if ended.stopped or used > 0.9 * limit or ended.referee_signal in (signal.SIGKILL, signal.SIGXCPU):
-        return CodeRun(reason="timeout", detail=f"more than {limit} s of processor time", cpu_seconds=used)
-    if ended.signal or judgement is None:
-        name = signal.Signals(ended.signal or ended.referee_signal or signal.SIGKILL).name
-        return CodeRun(reason="crashed", detail=f"its process was ended by {name}", cpu_seconds=used)
-    reason: Any = "exited" if judgement.outcome == "ended" else judgement.outcome
-    return CodeRun(reason=reason, detail=judgement.detail, cpu_seconds=used)
 
 
 HELP = (

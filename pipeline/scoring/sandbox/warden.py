@@ -10,18 +10,23 @@ read: programs and tests go past it, from the grader to the processes themselves
 from __future__ import annotations
 
 import contextlib
+import functools
 import importlib
 import json
 import os
+import select
+import shutil
+import signal
 import socket
 import sys
+import tempfile
 from collections.abc import Callable
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 from pipeline.scoring.sandbox.candidate import serve
-from pipeline.scoring.sandbox.confine import confine, keep_only, outlive_nobody
+from pipeline.scoring.sandbox.confine import confine, hide, keep_only, outlive_nobody
 from pipeline.scoring.sandbox.referee import Judgement, judge
 from pipeline.scoring.sandbox.rules import Bounds, Rules
 from pipeline.scoring.sandbox.watch import Ended, Pair, watch
@@ -37,26 +42,34 @@ ORDER_BYTES = 4
 
 def main() -> None:
     """Serves one grader until it ends; standard input is a socket."""
-    outlive_nobody()
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # an owner that ignores it has handed that on
+    hide()
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     control = socket.socket(fileno=os.dup(0))
     rules = Rules.from_json(_line(control))
     control.sendall(b"ready\n")
-    number = 0
     while True:
         order, descriptors, _, _ = socket.recv_fds(control, ORDER_BYTES, 5)
         if not order:
             return
-        number += 1
-        folder = Path(rules.scratch) / str(number)
-        folder.mkdir()
-        ended = _attend(rules.within(int.from_bytes(order, "big")), folder, descriptors)
-        for file in folder.iterdir():
-            file.unlink()
-        folder.rmdir()
+        _clear(Path(rules.scratch))
+        folder = Path(tempfile.mkdtemp(dir=rules.scratch))
+        gone = functools.partial(_is_readable, control)  # its owner says nothing more now, so that is its end
+        ended = _attend(rules.within(int.from_bytes(order, "big")), folder, descriptors, gone)
+        _clear(Path(rules.scratch))
         control.sendall(json.dumps(asdict(ended)).encode() + b"\n")
+
+
+def _clear(scratch: Path) -> None:
+    """Removes whatever an answer has left; it can make no folders, so that there is one level of them."""
+    for folder in scratch.iterdir():
+        shutil.rmtree(folder) if folder.is_dir() and not folder.is_symlink() else folder.unlink()
+
+
+def _is_readable(control: socket.socket) -> bool:
+    return bool(select.select([control], [], [], 0)[0])
 
 
 def _line(control: socket.socket) -> str:
@@ -69,7 +82,7 @@ def _line(control: socket.socket) -> str:
     return line.decode()
 
 
-def _attend(rules: Rules, folder: Path, descriptors: list[int]) -> Ended:
+def _attend(rules: Rules, folder: Path, descriptors: list[int], owner_is_gone: Callable[[], bool]) -> Ended:
     """Starts both processes, each with its own descriptors and no other, and sees them to their end."""
     program, link, tests, other_link, verdict = descriptors
     own = [str(folder), os.devnull]
@@ -84,7 +97,7 @@ def _attend(rules: Rules, folder: Path, descriptors: list[int]) -> Ended:
     if any(faults):
         pair.kill()
         return Ended(fault=next(filter(None, faults)))
-    return watch(pair, rules)
+    return watch(pair, rules, owner_is_gone)
 
 
 def _child(bounds: Bounds, folder: Path, descriptors: list[int], work: Callable[..., None]) -> tuple[int, int]:
@@ -133,7 +146,7 @@ def _candidate(program: int, link: int) -> None:
 def _referee(tests: int, link: int, verdict: int) -> None:
     with open(tests, encoding="utf-8", errors="surrogatepass") as file:
         order: dict[str, Any] = json.load(file)
-    judgement = Judgement(outcome="broken_tests", detail="they did not come to their end")
+    judgement = Judgement(outcome="test_failed", detail="its tests did not come to their end")
     try:
         judgement = judge(order["tests"], order["entry_point"], socket.socket(fileno=link))
     finally:

@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -26,7 +27,7 @@ class Ended:
     fault: str = ""
     """Why they could not be started; that is our fault, and no verdict."""
     stopped: str = ""
-    """The limit for which the warden stopped them: wall, threads or scratch; empty if none."""
+    """Why the warden stopped them: wall (time), threads, scratch (files), or owner (gone); empty if it did not."""
     signal: int = 0
     """The signal that ended the answer's process, if one did before it was stopped."""
     cpu_seconds: float = 0.0
@@ -69,14 +70,15 @@ class Pair:
             time.sleep(0.0005)
 
 
-def watch(pair: Pair, rules: Rules) -> Ended:
-    """Waits for the verdict, and stops what goes beyond its limits."""
+def watch(pair: Pair, rules: Rules, owner_is_gone: Callable[[], bool]) -> Ended:
+    """Waits for the verdict, and stops what goes beyond its limits, or whose verdict nobody waits for any more."""
     end, pause = time.monotonic() + rules.wall_seconds, 0.0005
     while pair.referee in pair.living:
         time.sleep(pause)
         pause = min(2 * pause, LONGEST_PAUSE)
         pair.reap()
-        stopped = "wall" if time.monotonic() > end else _beyond(pair, rules)
+        late = "wall" if time.monotonic() > end else "owner" if owner_is_gone() else ""
+        stopped = late or _beyond(pair, rules)
         if stopped:
             pair.ended.stopped = stopped
             break
