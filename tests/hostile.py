@@ -1,8 +1,8 @@
 """Programs that attack whoever runs them. Each defines `f`; what each tries is its name.
 
-FORGERIES answer wrongly and try to be called right: `f()` has to be 42 and never is. EXHAUSTING ones never end. ATTACKS do
-harm and return "done" where they think that they have done it. BEYOND are right but for one limit. `{...}` is filled in by
-the test: a folder and a file outside, the port of a server on this machine, a process and its secret.
+FORGERIES answer wrongly and try to be called right: `f()` has to be 42 and never is. EXHAUSTING ones never end. ATTACKS
+do harm and return "done" where they think that they have done it. BEYOND are right but for one limit. `{...}` is filled
+in by the test: a folder and a file outside, the port of a server on this machine, a process and its secret.
 """
 
 from __future__ import annotations
