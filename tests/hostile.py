@@ -139,6 +139,21 @@ reply = pickle.dumps((False, {"functions": 5}))
 os.write(4, struct.pack(">I", len(reply)) + reply)
 def f(): return 42""",
     "ends loops": "def f():\n    raise StopIteration",
+    "removes the folder that it works in": """
+import os
+def f():
+    os.rmdir(os.getcwd())
+    return 0""",
+    "moves the folder that it works in and takes the place of the next one": """
+import os
+def f():
+    here, up = os.getcwd(), os.path.dirname(os.getcwd())
+    try: os.rename(here, here + "x")
+    except OSError: pass
+    for number in range(20):
+        try: open(f"{up}/{number}", "w").close()
+        except OSError: pass
+    return 0""",
     "brings a module of its tests": """
 import os, sys
 for folder in ("/", "/scratch", os.getcwd(), *sys.path):
@@ -339,16 +354,6 @@ def f():
 import fcntl, json
 def f():
     with open(json.__file__) as file: fcntl.fcntl(file, fcntl.F_SETLEASE, fcntl.F_RDLCK)
-    return 'done'""",
-    "removes the folder that it works in": """
-import os
-def f():
-    os.rmdir(os.getcwd())
-    return 'done'""",
-    "moves the folder that it works in": """
-import os
-def f():
-    os.rename(os.getcwd(), os.getcwd() + "x")
     return 'done'""",
     "leaves something for the next one": """
 import os

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,7 +12,7 @@ import pytest
 from pipeline.config import ScoringConfig
 from pipeline.records import Question
 from pipeline.scoring import Grader, SandboxError, require_isolation
-from pipeline.scoring.sandbox import Isolation
+from pipeline.scoring.sandbox import Isolation, Sandbox
 
 QUESTION = Question(
     id="q",
@@ -176,3 +178,63 @@ def test_strict_refuses_a_machine_without_isolation_and_auto_does_not(monkeypatc
 
 def test_a_machine_that_can_isolate_passes_the_check() -> None:
     assert require_isolation(ScoringConfig(sandbox="strict")).complete
+
+
+@pytest.mark.parametrize(
+    "code", ["def double(x) -> List[int]:\n    return 2 * x", "def double(x: Undefined):\n    return 2 * x"]
+)
+def test_annotations_are_evaluated_as_in_any_program(grader: Grader, code: str) -> None:
+    score = grader.grade(QUESTION, fenced(code), truncated=False)
+    assert (score.correct, score.reason) == (False, "runtime_error")
+    assert "NameError" in score.detail
+
+
+def test_tests_that_stumble_over_a_wrong_answer_are_not_at_fault(grader: Grader) -> None:
+    asks = replace(QUESTION, tests="try:\n    got = double(2)\nexcept Exception:\n    pass\nassert got == 4")
+    score = grader.grade(asks, fenced("def double(x):\n    raise ValueError"), truncated=False)
+    assert (score.correct, score.reason) == (False, "test_failed")
+    assert grader.grade(asks, fenced(QUESTION.gold), truncated=False).correct
+
+
+def test_an_answer_cannot_end_the_loops_of_its_tests(grader: Grader) -> None:
+    asks = replace(QUESTION, tests="for got, want in zip(map(double, [1, 2]), [2, 4]):\n    assert got == want")
+    score = grader.grade(asks, fenced("def double(x):\n    raise StopIteration"), truncated=False)
+    assert (score.correct, score.reason) == (False, "runtime_error")
+    assert grader.grade(asks, fenced(QUESTION.gold), truncated=False).correct
+
+
+def test_counters_default_dicts_dates_and_empty_arrays_keep_their_ways(grader: Grader) -> None:
+    tests = """
+import datetime
+counts, lists, day, empty = double(0)
+assert counts["missing"] == 0
+lists["new"].append(1)
+assert day == datetime.date(2026, 1, 2)
+assert empty.shape == (0, 3)
+"""
+    code = """
+import collections, datetime, numpy
+def double(x):
+    return collections.Counter("a"), collections.defaultdict(list), datetime.date(2026, 1, 2), numpy.zeros((0, 3))"""
+    score = grader.grade(replace(QUESTION, tests=tests, gold=code), fenced(code), truncated=False)
+    assert (score.reason, score.detail) == ("correct", "")
+
+
+def test_a_sandbox_whose_warden_died_between_two_programs_starts_another() -> None:
+    with Sandbox() as box:
+        assert box.run("def f(): return 1", "assert f() == 1", "f").reason == "correct"
+        assert box._process is not None
+        box._process.kill()
+        box._process.wait()
+        assert box.run("def f(): return 1", "assert f() == 1", "f").reason == "correct"
+
+
+def test_a_sandbox_outlives_the_thread_that_started_it_and_leaves_no_descriptors() -> None:
+    with Sandbox() as box:
+        thread = threading.Thread(target=box.run, args=("def f(): return 1", "assert f() == 1", "f"))
+        thread.start()
+        thread.join()
+        before = len(os.listdir("/proc/self/fd"))
+        for _ in range(5):
+            assert box.run("def f(): return 1", "assert f() == 1", "f").reason == "correct"
+        assert len(os.listdir("/proc/self/fd")) == before

@@ -97,9 +97,17 @@ def _beyond(pair: Pair, rules: Rules) -> str:
         with contextlib.suppress(OSError):  # no /proc, or ended meanwhile
             if len(os.listdir(f"/proc/{pid}/task")) > rules.threads:
                 return "threads"
-    files = list(pair.folder.iterdir())
-    sizes = 0
-    for file in files[:MOST_FILES]:
-        with contextlib.suppress(OSError):
-            sizes += file.lstat().st_size
-    return "scratch" if len(files) > MOST_FILES or sizes > rules.scratch_bytes else ""
+    count, size = _contents(pair.folder.parent)
+    return "scratch" if count > MOST_FILES or size > rules.scratch_bytes else ""
+
+
+def _contents(scratch: Path) -> tuple[int, int]:
+    """Files under the scratch folder, and their size; it can make no folders, but without Landlock move its own."""
+    count = size = 0
+    with contextlib.suppress(OSError):  # moved or removed meanwhile
+        for place in scratch.iterdir():
+            for file in place.iterdir() if place.is_dir() else [place]:
+                count, size = count + 1, size + file.lstat().st_size
+                if count > MOST_FILES:
+                    break
+    return count, size
