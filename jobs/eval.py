@@ -91,6 +91,7 @@ def prepare(argv: Sequence[str]) -> RunRequest | Series | DryRun:
     found = RunFolder.open(place) if values["resume"] else None
     if found:
         found.check_same(one.config, one.plan)
+        found.check_questions(one.assignments, one.config.data.task)
     else:
         check_free(place)
     if values["dry_run"]:

@@ -159,6 +159,7 @@ def _checked(
         run = checked(config, read(config))
         if folder:
             folder.check_same(run.config, run.plan)
+            folder.check_questions(run.assignments, run.config.data.task)
     except ValueError as error:
         raise ValueError(f"{cell.name}: {error}") from error
     return run, folder

@@ -23,7 +23,7 @@ import pyarrow.parquet as pq
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.graphs import CollaborationPlan
-from pipeline.records import Prediction
+from pipeline.records import Assignment, Prediction
 from pipeline.validation import flag
 
 _USAGE = pa.struct([("output_tokens", pa.int64()), ("latent_steps", pa.int64()), ("prefill_tokens", pa.int64())])
@@ -127,6 +127,22 @@ class RunFolder:
                     f"(leave the flag out, or start a new run)"
                 )
 
+    def check_questions(self, assignments: Sequence[Assignment], task: str) -> None:
+        """Refuses to go on with other questions than those that rows on disk answer.
+
+        Raises:
+            ValueError: One of those is gone or has changed; the message names the first one.
+        """
+        asked = {one.question.id: one for one in assignments}
+        for row in self.read():
+            now = asked.get(row.question_id)
+            changed = "is gone" if now is None else row.differs_from(now)
+            if changed:
+                raise ValueError(
+                    f"--task {task!r}: question {row.question_id!r} of the run in {self.path} {changed}; a resumed run "
+                    f"keeps its questions (--task and --data-dir must hold what they held, or start a new run)"
+                )
+
     def discard_if_empty(self) -> None:
         """Removes a folder that holds no rows, so that the next try finds its place free."""
         if not self.read():
@@ -155,12 +171,19 @@ class RunFolder:
         """Gathers the parts into `predictions.parquet`.
 
         Args:
-            order: The place of each of the run's questions by its id; rows of other questions are left out.
+            order: The place of each of the run's questions by its id.
 
         Returns:
             The rows, in that order.
+
+        Raises:
+            ValueError: A row answers none of the run's questions; the files stay as they are.
         """
-        rows = sorted((row for row in self.read() if row.question_id in order), key=lambda row: order[row.question_id])
+        rows = self.read()
+        astray = [row.question_id for row in rows if row.question_id not in order]
+        if astray:
+            raise ValueError(f"{self.path} answers {astray[0]!r}, which --task does not ask; start a new run")
+        rows.sort(key=lambda row: order[row.question_id])
         _write(self.path / "predictions.parquet", rows)
         shutil.rmtree(self.path / "parts", ignore_errors=True)  # with what a killed driver left half written
         return rows
