@@ -137,10 +137,20 @@ def run(request: RunRequest, result: TextIO) -> int:
 
 
 def line_of_tasks(runs: Mapping[str, Metrics]) -> dict[str, Any]:
-    """What the last line says of several tasks: each one's metrics, and the mean of their accuracies."""
+    """What the last line says of several tasks: each one's metrics, and the mean of their accuracies.
+
+    A task in which nothing could be scored has no accuracy: the mean is without it, and it is named as left out. With
+    none left the mean is null.
+    """
     first = next(iter(runs.values()))
-    mean = fmean(run["accuracy"] for run in runs.values())
-    return {"method": first["method"], "model": first["model"], "accuracy": mean, "tasks": dict(runs)}
+    scored = [name for name, run in runs.items() if run["num_questions"] > run["num_unscored"]]
+    return {
+        "method": first["method"],
+        "model": first["model"],
+        "accuracy": fmean(runs[name]["accuracy"] for name in scored) if scored else None,
+        "left_out": [name for name in runs if name not in scored],
+        "tasks": dict(runs),
+    }
 
 
 def checked_questions(config: RunConfig) -> list[Question]:

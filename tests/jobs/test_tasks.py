@@ -96,6 +96,22 @@ def test_a_series_in_which_nothing_could_begin_leaves_no_folder_behind(data, mod
     assert set(tmp_path.iterdir()) == before
 
 
+@pytest.mark.parametrize(
+    ("unscored", "mean", "left_out"),
+    [((0, 0), 0.6, []), ((0, 9), 0.6, []), ((0, 10), 0.8, ["b"]), ((10, 10), None, ["a", "b"])],
+)
+def test_a_task_in_which_nothing_is_scored_is_not_in_the_mean_and_is_named(unscored, mean, left_out):
+    shared = {"method": "single", "model": "m", "num_questions": 10}
+    runs = {
+        name: {**shared, "accuracy": accuracy, "num_unscored": count}
+        for name, accuracy, count in zip("ab", (0.8, 0.4), unscored, strict=True)
+    }
+    line = eval.line_of_tasks(runs)
+    assert line["accuracy"] == (None if mean is None else pytest.approx(mean))
+    assert line["left_out"] == left_out
+    assert line["tasks"] == runs
+
+
 @pytest.mark.ray
 def test_several_tasks_are_runs_of_their_own_and_resume_begins_those_that_are_missing(data, ray_head, model_dir):
     settings = ["--address", ray_head.address, "--model", str(model_dir), "--method", "single"]
