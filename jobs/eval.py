@@ -64,7 +64,8 @@ def prepare(argv: Sequence[str]) -> RunRequest | Series | DryRun:
     values = parse(parser, argv)
     config = config_of(values)
     flags = {name: value for name, value in config.flat().items() if name in values["given"]}
-    if values["resume"]:
+    resume = values["resume"] is not None
+    if resume:
         config = resumed(Path(values["resume"]), flags, values["given"])
     # Everything that is slow to import or slow to find out comes after the command line has proved right.
     from pipeline.benchmarks import task_names
@@ -73,13 +74,13 @@ def prepare(argv: Sequence[str]) -> RunRequest | Series | DryRun:
 
     cells = by_task([Cell()], config)
     base = base_dir()
-    place = Path(values["resume"]) if values["resume"] else base / (values["out"] or default_out(config))
+    place = Path(values["resume"]) if resume else base / (values["out"] or default_out(config))
     if len(cells) > 1:
         origin = Origin(
             base=config,
             settings=place / "config.yaml",
             text=config.to_yaml(),
-            resume=bool(values["resume"]),
+            resume=resume,
             flags=flags,
             questions=checked_questions,
         )
@@ -88,7 +89,7 @@ def prepare(argv: Sequence[str]) -> RunRequest | Series | DryRun:
         return open_series(cells, origin)
     config = replace(config, data=replace(config.data, task=task_names(config.data.task)[0]))
     one = checked(config, checked_questions(config))
-    found = RunFolder.open(place) if values["resume"] else None
+    found = RunFolder.open(place) if resume else None
     if found:
         found.check_same(one.config, one.plan)
         found.check_questions(one.assignments, one.config.data.task)

@@ -108,8 +108,7 @@ def open_series(cells: Sequence[Cell], origin: Origin) -> Series:
     runs = check_series(cells, origin)
     # 2. All folders are made, so that they hold the settings of now whenever their turn comes.
     if not origin.resume:
-        new_folder(origin.settings.parent)
-        origin.settings.write_text(origin.text, encoding="utf-8")
+        new_folder(origin.settings.parent, {origin.settings.name: origin.text})
     store = base_dir()
     requests: dict[str, RunRequest] = {}
     store.mkdir(parents=True, exist_ok=True)
@@ -138,6 +137,8 @@ def check_series(cells: Sequence[Cell], origin: Origin) -> dict[str, tuple[Plann
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"two runs would be called {name!r}; give each one a name of its own")
+        if name == origin.settings.name:
+            raise ValueError(f"a run can't be called {name!r}, as the file of settings beside it is; rename its --task")
     read = _reading_once(origin.questions)
     runs = {cell.name: _checked(cell, origin, read) for cell in cells}
     if not origin.resume:

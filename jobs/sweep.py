@@ -7,6 +7,7 @@ win over the settings that all share. Finished runs are not asked again with --r
 
 from __future__ import annotations
 
+import os.path
 import re
 import signal
 import sys
@@ -58,7 +59,7 @@ def prepare(argv: Sequence[str]) -> Series:
     parser = sweep_parser()
     values = parse(parser, argv)
     given, resume = values["given"], values["resume"]
-    if resume:
+    if resume is not None:
         values = parse(parser, ["--config", str(config_of_sweep(Path(resume), given)), *argv])
     base = config_of(values)
     cells = expanded(values["cells"], values["grid"])
@@ -67,9 +68,9 @@ def prepare(argv: Sequence[str]) -> Series:
 
     origin = Origin(
         base=base,
-        settings=(Path(resume) if resume else base_dir() / (values["out"] or default_out(argv))) / FILE,
+        settings=(Path(resume) if resume is not None else base_dir() / (values["out"] or default_out(argv))) / FILE,
         text=as_yaml(base.flat(), cells),
-        resume=bool(resume),
+        resume=resume is not None,
         flags={name: value for name, value in base.flat().items() if name in given},
         questions=checked_questions,
     )
@@ -97,7 +98,7 @@ def config_of_sweep(folder: Path, given: set[str]) -> Path:
         if option in given:
             raise ValueError(f"--resume goes on with a sweep as it was; leave --{option} out")
     file = folder / FILE
-    if not file.is_file():
+    if not os.path.isfile(file):  # unlike Path.is_file(), it takes no exception to a long name
         raise ValueError(f"--resume {str(folder)!r} is no sweep's folder (it has no {FILE})")
     return file
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -78,4 +79,5 @@ def token_cap(task: str) -> int:
 
 
 def _is_own(task: str) -> bool:
-    return task not in BENCHMARKS and task.endswith(OWN_SUFFIXES) and Path(task).is_file()
+    # Not Path.is_file(), which raises where a list of many tasks is too long to be a file's name.
+    return task not in BENCHMARKS and task.endswith(OWN_SUFFIXES) and os.path.isfile(task)

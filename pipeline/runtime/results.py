@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import os.path
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -83,13 +84,7 @@ class RunFolder:
         Raises:
             ValueError: There is something at that path already, or it can't be made.
         """
-        new_folder(path)
-        try:
-            (path / "parts").mkdir(exist_ok=True)
-            (path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-            (path / "graph.yaml").write_text(plan.graph.to_yaml(), encoding="utf-8")
-        except OSError as error:
-            raise ValueError(f"--out {str(path)!r} can't be written: {error.strerror}") from error
+        new_folder(path, {"config.yaml": config.to_yaml(), "graph.yaml": plan.graph.to_yaml()})
         return cls(path.resolve())
 
     @classmethod
@@ -99,7 +94,7 @@ class RunFolder:
         Raises:
             ValueError: It is no run folder.
         """
-        if not (path / "config.yaml").is_file():
+        if not os.path.isfile(path / "config.yaml"):  # unlike Path.is_file(), it takes no exception to a long name
             raise ValueError(f"--resume {str(path)!r} is no run folder (it has no config.yaml)")
         return cls(path.resolve())
 
@@ -213,8 +208,8 @@ def check_free(path: Path) -> None:
         raise ValueError(f"--out {str(path)!r} exists; choose another folder, or go on with it: --resume {path}")
 
 
-def new_folder(path: Path) -> None:
-    """Makes a folder for what is new.
+def new_folder(path: Path, files: Mapping[str, str]) -> None:
+    """Makes a folder for what is new, with its first files: a text by each name.
 
     Raises:
         ValueError: There is something at that path already, or it can't be made.
@@ -222,6 +217,8 @@ def new_folder(path: Path) -> None:
     check_free(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (path / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise ValueError(f"--out {str(path)!r} can't be written: {error.strerror}") from error
 

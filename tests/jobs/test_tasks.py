@@ -65,6 +65,28 @@ def test_nothing_is_made_before_all_tasks_have_been_checked(data, argv, words, m
     assert set(tmp_path.iterdir()) == before
 
 
+def test_a_run_that_would_be_called_as_the_file_of_settings_is_refused_before_anything_is_made(
+    data, model_dir, tmp_path, capsys
+):
+    Path("config.yaml.jsonl").write_text('{"question": "2+2?", "answer": "4", "kind": "number"}\n')
+    before = set(tmp_path.iterdir())
+    argv = ["--task", "config.yaml.jsonl,gsm8k", *data[2:], "--model", str(model_dir), "--out", "run"]
+    assert eval.main(argv) == 2
+    assert "a run can't be called 'config.yaml'" in capsys.readouterr().err
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_a_folder_that_cannot_be_written_in_is_one_line(data, model_dir, monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    assert eval.main([*data, "--model", str(model_dir), "--out", "run"]) == 2
+    assert capsys.readouterr().err == "eval.py: error: --out 'RUN' can't be written: Permission denied\n".replace(
+        "RUN", str(Path("run").resolve())
+    )
+
+
 def test_a_file_of_ones_own_is_a_task_among_others_and_gives_folder_and_experiment_its_short_name(data, model_dir):
     Path("my").mkdir()
     Path("my/quiz.jsonl").write_text('{"question": "2+2?", "answer": "4", "kind": "number"}\n')
