@@ -1,8 +1,8 @@
 """Answers the questions of one or several benchmarks with one method and reports accuracy, tokens and speed.
 
 Progress and tables go to stderr; the last line on stdout is one JSON object with the metrics of the run, or with those
-of all tasks. Exit codes: 0 all scored, 1 broken off, 2 bad input, 3 some questions unscored, 130 stopped by Ctrl-C.
-Finished rows are kept (--resume).
+of all tasks that came to their end and what the others failed of. Exit codes: 0 all scored, 1 broken off, 2 bad input,
+3 some questions unscored, 130 stopped by Ctrl-C. Finished rows are kept (--resume).
 """
 
 from __future__ import annotations

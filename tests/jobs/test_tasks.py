@@ -14,6 +14,9 @@ from jobs import eval
 from jobs.plans import Series
 from pipeline.benchmarks import BENCHMARKS, task_names
 from pipeline.config import RunConfig
+from pipeline.records import Answer, Prediction
+from pipeline.reports import summarize
+from pipeline.runtime.evaluate import RunEnd
 from pipeline.runtime.results import RunFolder
 
 
@@ -132,6 +135,27 @@ def test_a_task_in_which_nothing_is_scored_is_not_in_the_mean_and_is_named(unsco
     assert line["accuracy"] == (None if mean is None else pytest.approx(mean))
     assert line["left_out"] == left_out
     assert line["tasks"] == runs
+
+
+@pytest.mark.parametrize(("broken", "code"), [(False, 2), (True, 1)])
+def test_what_one_task_fails_of_is_told_beside_the_metrics_of_the_others(
+    broken, code, data, model_dir, monkeypatch, capsys
+):
+    def only_the_first(requests, begins):
+        first, second = requests
+        answer = Answer(question_id="gsm8k/0000", started=1, finished=2, error="lost")
+        rows = [Prediction.of(first.assignments[0], answer, None, seconds=0, attempt=1)]
+        first.folder.append(rows)
+        metrics = summarize(rows, first.config, graph="sequential", run_id="r", run_dir="run/gsm8k")
+        return [RunEnd(request=first, metrics=metrics), RunEnd(request=second, fault="no such model", broken=broken)]
+
+    monkeypatch.setattr("pipeline.runtime.evaluate.evaluate_all", only_the_first)
+    assert eval.main([*data, "--model", str(model_dir), "--out", "run"]) == code
+    out, err = capsys.readouterr()
+    line = json.loads(out)
+    assert list(line["tasks"]) == ["gsm8k"]
+    assert line["failed"] == {"arc_easy": "no such model"}
+    assert "eval.py: error: arc_easy: no such model" in err
 
 
 @pytest.mark.ray
