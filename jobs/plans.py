@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.checks import checked
+from jobs.checks import checked, located, say_isolation
 from pipeline.config import DataConfig, RunConfig, ScoringConfig
 from pipeline.runtime.planned import PlannedRun
 
@@ -115,6 +115,7 @@ def open_series(cells: Sequence[Cell], origin: Origin) -> Series:
     for name, (run, found) in runs.items():
         folder = found or RunFolder.create(origin.settings.with_name(name), run.config, run.plan)
         requests[name] = run.request(folder, store)
+    say_isolation(run for run, _ in runs.values())  # only now that nothing is left to complain of
     return Series(settings=origin.settings.resolve(), requests=requests)
 
 
@@ -156,7 +157,7 @@ def _checked(
     try:
         folder = RunFolder.open(path) if origin.resume and path.exists() else None
         flat = {**folder.config.flat(), **origin.flags} if folder else {**origin.base.flat(), **cell.settings}
-        config = RunConfig.from_flat(flat)
+        config = RunConfig.from_flat(located(flat))
         run = checked(config, read(config))
         if folder:
             folder.check_same(run.config, run.plan)

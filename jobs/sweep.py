@@ -13,6 +13,7 @@ import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise, product
 from pathlib import Path
@@ -21,10 +22,12 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser
 
+from jobs.checks import located
 from jobs.cli import STOPPED, as_interrupt, complain, config_of, config_parser, parse
 from jobs.eval import checked_questions
 from jobs.plans import Cell, Origin, Series, by_task, open_series
 from jobs.series import Metrics, run_series
+from pipeline.config import RunConfig
 
 PROG = "sweep.py"
 FILE = "sweep.yaml"
@@ -63,6 +66,8 @@ def prepare(argv: Sequence[str]) -> Series:
         values = parse(parser, ["--config", str(config_of_sweep(Path(resume), given)), *argv])
     base = config_of(values)
     cells = expanded(values["cells"], values["grid"])
+    base = RunConfig.from_flat(located(base.flat()))
+    cells = [replace(cell, settings=located(cell.settings)) for cell in cells]
     # What is slow to import comes after the command line has proved right.
     from pipeline.runtime.cluster import base_dir
 

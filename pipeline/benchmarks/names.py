@@ -47,6 +47,19 @@ def task_names(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def located(text: str) -> str:
+    """What `--task` asks for, with absolute paths of files of one's own: it means the same in any folder.
+
+    Args:
+        text: As `task_names` takes it. It stays as it is where an absolute path would have a comma in a list.
+    """
+    whole = text.strip()
+    if _is_own(whole):
+        return _absolute(whole)
+    parts = [_absolute(part) if _is_own(part) else part for part in map(str.strip, text.split(","))]
+    return text if any("," in part for part in parts) else ",".join(parts)
+
+
 def checked(task: str) -> str:
     """One task's name, if there is such a task.
 
@@ -76,6 +89,11 @@ def short_name(task: str) -> str:
 def token_cap(task: str) -> int:
     """Most tokens that an agent writes for one question of a task: the paper's cap, or 2048 where it gives none."""
     return BENCHMARKS[task].max_new_tokens if task in BENCHMARKS else DEFAULT_MAX_NEW_TOKENS
+
+
+def _absolute(file: str) -> str:
+    """A file's absolute path; if the file is a link, it keeps its name, which its questions' ids begin with."""
+    return str(Path(file).parent.resolve() / Path(file).name)
 
 
 def _is_own(task: str) -> bool:

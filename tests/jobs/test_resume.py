@@ -79,3 +79,47 @@ def test_a_sweep_is_not_gone_on_with_when_its_questions_have_changed(quiz, model
     write([NEW, *ROWS])
     assert sweep.main(["--resume", "out"]) == 2
     assert "seed4: --task" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("tasks", ["quiz.jsonl", "quiz.jsonl,gsm8k"])
+def test_a_run_on_a_file_of_ones_own_can_be_gone_on_with_from_any_folder(tasks, tmp_path, model_dir, monkeypatch):
+    own_questions(tmp_path, ["1+1?"])
+    begun = eval.prepare(["--task", tasks, "--data-dir", ".", "--model", str(model_dir), "--out", "run"])
+    sweep.prepare(
+        ["--model", str(model_dir), "--cells", "[{name: a, task: quiz.jsonl}]", "--data-dir", ".", "--out", "out"]
+    )
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    for again in ([], ["--task", ",".join(f"../{name}" if "." in name else name for name in tasks.split(","))]):
+        resumed = eval.prepare(["--resume", str(tmp_path / "run"), *again])
+        assert configs(resumed) == configs(begun)
+    (tmp_path / "out/a").rename("gone")  # so that its settings are those of the sweep's file
+    series = sweep.prepare(["--resume", str(tmp_path / "out")])
+    assert series.requests["a"].config.data.task == str(tmp_path / "quiz.jsonl")
+
+
+def configs(work):
+    """The settings of a run, or of those of a series."""
+    return [request.config for request in getattr(work, "requests", {"": work}).values()]
+
+
+def test_the_same_file_has_one_name_however_its_path_is_written(quiz, tmp_path, model_dir, capsys):
+    (tmp_path / "my").mkdir()
+    spellings = ["quiz.jsonl", "./my/../quiz.jsonl", str(tmp_path / "quiz.jsonl")]
+    model = ["--model", str(model_dir)]
+    runs = [eval.prepare(["--task", task, *model, "--out", f"run{n}"]) for n, task in enumerate(spellings)]
+    assert {run.folder.config.data.task for run in runs} == {str(tmp_path / "quiz.jsonl")}
+    assert eval.main(["--task", "quiz.jsonl,my/../quiz.jsonl", *model, "--out", "run"]) == 2
+    assert "twice" in capsys.readouterr().err
+
+
+def test_a_link_keeps_its_own_name_and_a_comma_in_a_folders_name_harms_no_list(tmp_path, model_dir, monkeypatch):
+    (tmp_path / "blob").write_text((tmp_path / "quiz.jsonl").read_text())
+    (tmp_path / "link.jsonl").symlink_to("blob")
+    one = eval.prepare(["--task", "link.jsonl", "--model", str(model_dir), "--out", "run"])
+    assert one.config.data.task == str(tmp_path / "link.jsonl")
+    (tmp_path / "a,b").mkdir()
+    monkeypatch.chdir(tmp_path / "a,b")
+    write(ROWS)
+    series = eval.prepare(["--task", "quiz.jsonl,demo", "--model", str(model_dir), "--out", "run"])
+    assert [config.data.task for config in configs(series)] == [str(tmp_path / "a,b/quiz.jsonl"), "demo"]

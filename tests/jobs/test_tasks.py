@@ -79,6 +79,22 @@ def test_a_run_that_would_be_called_as_the_file_of_settings_is_refused_before_an
     assert set(tmp_path.iterdir()) == before
 
 
+CODE = {"question": "Write f.", "answer": "def f(): return 1", "kind": "code", "tests": "assert f() == 1"}
+
+
+def test_what_programs_are_locked_in_with_is_said_once_and_not_where_something_is_wrong(data, model_dir, capsys):
+    for name in ("one", "two"):
+        Path(f"{name}.jsonl").write_text(json.dumps(CODE) + "\n")
+    for tasks in ("one.jsonl", "one.jsonl,two.jsonl"):
+        good, bad = ["--model", str(model_dir), "--out", f"run{len(tasks)}"], ["--model", "./nothing", "--out", "run"]
+        assert eval.main(["--task", tasks, *bad]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("eval.py: error: ")
+        assert err.count("\n") == 1
+        eval.prepare(["--task", tasks, *good])
+        assert capsys.readouterr().err.count("programs are locked in with") == 1
+
+
 def test_a_folder_that_cannot_be_written_in_is_one_line(data, model_dir, monkeypatch, capsys):
     def refuse(*_, **__):
         raise PermissionError(13, "Permission denied")
@@ -97,7 +113,7 @@ def test_a_file_of_ones_own_is_a_task_among_others_and_gives_folder_and_experime
     assert list(series.requests) == ["gsm8k", "quiz"]
     experiments = [request.config.tracking.experiment for request in series.requests.values()]
     assert experiments == [None, "latentmas/quiz"]
-    assert series.requests["quiz"].config.data.task == "my/quiz.jsonl"
+    assert series.requests["quiz"].config.data.task == str(Path("my/quiz.jsonl").resolve())
 
 
 @pytest.mark.parametrize(
