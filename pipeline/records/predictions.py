@@ -76,7 +76,7 @@ class Prediction(Record):
     load_seconds: float
     """How long that replica took to load its model."""
     peak_bytes: int
-    """The replica's peak memory so far."""
+    """The replica's peak memory in the run so far."""
     error: str
     """Why the question is unscored; empty otherwise."""
     turns: tuple[Turn, ...]
