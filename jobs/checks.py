@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import RunConfig
 from pipeline.runtime.planned import PlannedRun
@@ -46,3 +48,31 @@ def checked(config: RunConfig, questions: Sequence[Question]) -> PlannedRun:
         config = replace(config, tracking=replace(config.tracking, experiment=f"latentmas/{short_name(task)}"))
     config = replace(config, model=replace(model, model=check_model(model.model), roles=roles))
     return PlannedRun(config=config, plan=plan, assignments=assignments)
+
+
+def located(flat: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings with absolute paths of data, under which every folder finds it and by which runs on it are paired.
+
+    Args:
+        flat: Some settings by name; what is not yet known to be right is left to be refused.
+    """
+    from pipeline.benchmarks import located as located_tasks
+
+    found, task, data_dir = dict(flat), flat.get("task"), flat.get("data_dir")
+    if isinstance(task, str):
+        found["task"] = located_tasks(task)
+    if isinstance(data_dir, str):
+        found["data_dir"] = str(Path(data_dir).resolve())
+    return found
+
+
+def say_isolation(runs: Iterable[PlannedRun]) -> None:
+    """Says on stderr, once, what programs will be locked in with, if some of the runs' questions want programs."""
+    from pipeline.scoring import require_isolation
+
+    wanting = [run for run in runs if any(one.question.kind == "code" for one in run.assignments)]
+    for found in dict.fromkeys(require_isolation(run.config.scoring) for run in wanting):
+        risk = (
+            "" if found.complete else "; that is NO isolation: what a model writes can reach your files and processes"
+        )
+        sys.stderr.write(f"programs are locked in with {found.name} here{risk}\n")

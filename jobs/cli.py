@@ -55,6 +55,9 @@ def parse(parser: ArgumentParser, argv: Sequence[str]) -> dict[str, Any]:
         values: dict[str, Any] = parser.parse_args(argv).as_dict()
     except argparse.ArgumentError as error:
         raise ValueError(_readable(str(error), argv)) from error
+    for name in ("out", "resume"):
+        if values.get(name) is not None and not values[name].strip():
+            raise ValueError(f"{flag(name)} is {values[name]!r}; give a folder, or leave the flag out")
     return {**values, "given": set(given)}
 
 

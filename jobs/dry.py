@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TextIO
 
+from jobs.checks import say_isolation
 from pipeline.runtime.planned import PlannedRun
 
 
@@ -34,6 +35,7 @@ class DryRun:
         from pipeline.runtime.outline import outline
 
         shown = outline(self.runs, this_machine())
+        say_isolation(self.runs)
         sys.stderr.write("\n".join(shown.lines) + "\n")
         result.write(json.dumps(shown.numbers) + "\n")
         return 0

@@ -1,8 +1,8 @@
 """Answers the questions of one or several benchmarks with one method and reports accuracy, tokens and speed.
 
 Progress and tables go to stderr; the last line on stdout is one JSON object with the metrics of the run, or with those
-of all tasks. Exit codes: 0 all scored, 1 broken off, 2 bad input, 3 some questions unscored, 130 stopped by Ctrl-C.
-Finished rows are kept (--resume).
+of all tasks that came to their end and what the others failed of. Exit codes: 0 all scored, 1 broken off, 2 bad input,
+3 some questions unscored, 130 stopped by Ctrl-C. Finished rows are kept (--resume).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import TYPE_CHECKING, Any, TextIO
 
-from jobs.checks import checked
+from jobs.checks import checked, located, say_isolation
 from jobs.cli import BROKEN, STOPPED, UNSCORED, add_switch, as_interrupt, complain, config_of, config_parser, parse
 from jobs.dry import DryRun
 from jobs.plans import Cell, Origin, Series, by_task, check_series, open_series
@@ -64,39 +64,51 @@ def prepare(argv: Sequence[str]) -> RunRequest | Series | DryRun:
     values = parse(parser, argv)
     config = config_of(values)
     flags = {name: value for name, value in config.flat().items() if name in values["given"]}
-    if values["resume"]:
+    resume = values["resume"] is not None
+    if resume:
         config = resumed(Path(values["resume"]), flags, values["given"])
     # Everything that is slow to import or slow to find out comes after the command line has proved right.
     from pipeline.benchmarks import task_names
     from pipeline.runtime.cluster import base_dir
-    from pipeline.runtime.results import RunFolder, check_free
 
+    config = RunConfig.from_flat(located(config.flat()))
     cells = by_task([Cell()], config)
-    base = base_dir()
-    place = Path(values["resume"]) if values["resume"] else base / (values["out"] or default_out(config))
+    place = Path(values["resume"]) if resume else base_dir() / (values["out"] or default_out(config))
     if len(cells) > 1:
         origin = Origin(
             base=config,
             settings=place / "config.yaml",
             text=config.to_yaml(),
-            resume=bool(values["resume"]),
-            flags=flags,
+            resume=resume,
+            flags={name: value for name, value in flags.items() if name != "task"},  # all tasks; a run has one of them
             questions=checked_questions,
         )
         if values["dry_run"]:
             return DryRun(runs=[run for run, _ in check_series(cells, origin).values()])
         return open_series(cells, origin)
     config = replace(config, data=replace(config.data, task=task_names(config.data.task)[0]))
+    return _prepare_one(config, place, resume=resume, dry_run=values["dry_run"])
+
+
+def _prepare_one(config: RunConfig, place: Path, *, resume: bool, dry_run: bool) -> RunRequest | DryRun:
+    """A run of one task, checked, and its folder unless the run is dry."""
+    from pipeline.runtime.cluster import base_dir
+    from pipeline.runtime.results import RunFolder, check_free
+
     one = checked(config, checked_questions(config))
-    found = RunFolder.open(place) if values["resume"] else None
+    found = RunFolder.open(place) if resume else None
     if found:
         found.check_same(one.config, one.plan)
+        found.check_questions(one.assignments, one.config.data.task)
     else:
         check_free(place)
-    if values["dry_run"]:
+    if dry_run:
         return DryRun(runs=[one])
+    base = base_dir()
     base.mkdir(parents=True, exist_ok=True)
-    return one.request(found or RunFolder.create(place, one.config, one.plan), base)
+    request = one.request(found or RunFolder.create(place, one.config, one.plan), base)
+    say_isolation([one])  # only now that nothing is left to complain of
+    return request
 
 
 def run(request: RunRequest, result: TextIO) -> int:
@@ -136,14 +148,24 @@ def run(request: RunRequest, result: TextIO) -> int:
 
 
 def line_of_tasks(runs: Mapping[str, Metrics]) -> dict[str, Any]:
-    """What the last line says of several tasks: each one's metrics, and the mean of their accuracies."""
+    """What the last line says of several tasks: each one's metrics, and the mean of their accuracies.
+
+    A task in which nothing could be scored has no accuracy: the mean is without it, and it is named as left out. With
+    none left the mean is null.
+    """
     first = next(iter(runs.values()))
-    mean = fmean(run["accuracy"] for run in runs.values())
-    return {"method": first["method"], "model": first["model"], "accuracy": mean, "tasks": dict(runs)}
+    scored = [name for name, run in runs.items() if run["num_questions"] > run["num_unscored"]]
+    return {
+        "method": first["method"],
+        "model": first["model"],
+        "accuracy": fmean(runs[name]["accuracy"] for name in scored) if scored else None,
+        "left_out": [name for name in runs if name not in scored],
+        "tasks": dict(runs),
+    }
 
 
 def checked_questions(config: RunConfig) -> list[Question]:
-    """The task's questions; where programs are to be run, what they will be locked in with is said on stderr.
+    """The task's questions.
 
     Raises:
         ValueError: The task can't be read, or its programs can't be run as asked for.
@@ -154,11 +176,7 @@ def checked_questions(config: RunConfig) -> list[Question]:
     data = config.data
     questions = load_questions(data.task, data_dir=data.data_dir, limit=data.limit)
     if any(question.kind == "code" for question in questions):
-        found = require_isolation(config.scoring)
-        risk = (
-            "" if found.complete else "; that is NO isolation: what a model writes can reach your files and processes"
-        )
-        sys.stderr.write(f"programs are locked in with {found.name} here{risk}\n")
+        require_isolation(config.scoring)
     return questions
 
 
@@ -182,7 +200,7 @@ def resumed(path: Path, flags: Mapping[str, Any], given: set[str]) -> RunConfig:
         if option in given:
             raise ValueError(f"--resume goes on with a run as it was; leave --{option} out")
     before = RunFolder.open(path).config
-    if flags.get("task", before.data.task) != before.data.task:
+    if located(flags).get("task", before.data.task) != before.data.task:
         raise ValueError(f"--task was {before.data.task!r} and is now {flags['task']!r}; a resumed run keeps its task")
     return RunConfig.from_flat({**before.flat(), **flags})
 

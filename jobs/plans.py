@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from jobs.checks import checked
+from jobs.checks import checked, located, say_isolation
 from pipeline.config import DataConfig, RunConfig, ScoringConfig
 from pipeline.runtime.planned import PlannedRun
 
@@ -108,14 +108,14 @@ def open_series(cells: Sequence[Cell], origin: Origin) -> Series:
     runs = check_series(cells, origin)
     # 2. All folders are made, so that they hold the settings of now whenever their turn comes.
     if not origin.resume:
-        new_folder(origin.settings.parent)
-        origin.settings.write_text(origin.text, encoding="utf-8")
+        new_folder(origin.settings.parent, {origin.settings.name: origin.text})
     store = base_dir()
     requests: dict[str, RunRequest] = {}
     store.mkdir(parents=True, exist_ok=True)
     for name, (run, found) in runs.items():
         folder = found or RunFolder.create(origin.settings.with_name(name), run.config, run.plan)
         requests[name] = run.request(folder, store)
+    say_isolation(run for run, _ in runs.values())  # only now that nothing is left to complain of
     return Series(settings=origin.settings.resolve(), requests=requests)
 
 
@@ -138,6 +138,8 @@ def check_series(cells: Sequence[Cell], origin: Origin) -> dict[str, tuple[Plann
     for name in names:
         if names.count(name) > 1:
             raise ValueError(f"two runs would be called {name!r}; give each one a name of its own")
+        if name == origin.settings.name:
+            raise ValueError(f"a run can't be called {name!r}, as the file of settings beside it is; rename its --task")
     read = _reading_once(origin.questions)
     runs = {cell.name: _checked(cell, origin, read) for cell in cells}
     if not origin.resume:
@@ -155,10 +157,11 @@ def _checked(
     try:
         folder = RunFolder.open(path) if origin.resume and path.exists() else None
         flat = {**folder.config.flat(), **origin.flags} if folder else {**origin.base.flat(), **cell.settings}
-        config = RunConfig.from_flat(flat)
+        config = RunConfig.from_flat(located(flat))
         run = checked(config, read(config))
         if folder:
             folder.check_same(run.config, run.plan)
+            folder.check_questions(run.assignments, run.config.data.task)
     except ValueError as error:
         raise ValueError(f"{cell.name}: {error}") from error
     return run, folder

@@ -37,7 +37,8 @@ def run_series(
         series: What to run.
         prog: The name of the job, which also goes on with it.
         word: What a run of the series is called in progress.
-        line: Makes the last line on stdout of all runs' metrics by name; the folder and totals are added.
+        line: Makes the last line on stdout of the metrics, by name, of the runs that came to their end, if any did. The
+            folder, their totals and why others failed are added.
         result: Where that goes.
 
     Returns:
@@ -64,10 +65,12 @@ def run_series(
     runs = {name: end.metrics.to_dict() for name, end in ends.items() if end.metrics}
     _show(runs, ends)
     faults = {name: end for name, end in ends.items() if end.fault}
+    counts = {name: sum(run[name] for run in runs.values()) for name in ("num_questions", "num_unscored")}
+    if runs:
+        failed = {name: end.fault for name, end in faults.items()}
+        result.write(json.dumps({"run_dir": str(series.folder), **line(runs), **counts, "failed": failed}) + "\n")
     if faults:
         return _failed(series, prog, faults)
-    counts = {name: sum(run[name] for run in runs.values()) for name in ("num_questions", "num_unscored")}
-    result.write(json.dumps({"run_dir": str(series.folder), **line(runs), **counts}) + "\n")
     return UNSCORED if counts["num_unscored"] else 0
 
 

@@ -7,11 +7,13 @@ win over the settings that all share. Finished runs are not asked again with --r
 
 from __future__ import annotations
 
+import os.path
 import re
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from datetime import datetime
 from itertools import pairwise, product
 from pathlib import Path
@@ -20,10 +22,12 @@ from typing import Any
 import yaml
 from jsonargparse import ArgumentParser
 
+from jobs.checks import located
 from jobs.cli import STOPPED, as_interrupt, complain, config_of, config_parser, parse
 from jobs.eval import checked_questions
 from jobs.plans import Cell, Origin, Series, by_task, open_series
 from jobs.series import Metrics, run_series
+from pipeline.config import RunConfig
 
 PROG = "sweep.py"
 FILE = "sweep.yaml"
@@ -58,18 +62,20 @@ def prepare(argv: Sequence[str]) -> Series:
     parser = sweep_parser()
     values = parse(parser, argv)
     given, resume = values["given"], values["resume"]
-    if resume:
+    if resume is not None:
         values = parse(parser, ["--config", str(config_of_sweep(Path(resume), given)), *argv])
     base = config_of(values)
     cells = expanded(values["cells"], values["grid"])
+    base = RunConfig.from_flat(located(base.flat()))
+    cells = [replace(cell, settings=located(cell.settings)) for cell in cells]
     # What is slow to import comes after the command line has proved right.
     from pipeline.runtime.cluster import base_dir
 
     origin = Origin(
         base=base,
-        settings=(Path(resume) if resume else base_dir() / (values["out"] or default_out(argv))) / FILE,
+        settings=(Path(resume) if resume is not None else base_dir() / (values["out"] or default_out(argv))) / FILE,
         text=as_yaml(base.flat(), cells),
-        resume=bool(resume),
+        resume=resume is not None,
         flags={name: value for name, value in base.flat().items() if name in given},
         questions=checked_questions,
     )
@@ -97,7 +103,7 @@ def config_of_sweep(folder: Path, given: set[str]) -> Path:
         if option in given:
             raise ValueError(f"--resume goes on with a sweep as it was; leave --{option} out")
     file = folder / FILE
-    if not file.is_file():
+    if not os.path.isfile(file):  # unlike Path.is_file(), it takes no exception to a long name
         raise ValueError(f"--resume {str(folder)!r} is no sweep's folder (it has no {FILE})")
     return file
 

@@ -8,7 +8,6 @@ them into the store itself, because then they would die with it.
 from __future__ import annotations
 
 import os
-import resource
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -17,6 +16,7 @@ from uuid import uuid4
 
 import ray
 
+from pipeline.agents.resident import forget_peak, peak_resident_bytes
 from pipeline.config import CARRIERS, ModelConfig, RunConfig
 from pipeline.graphs import CollaborationPlan
 from pipeline.records import LegOrder
@@ -181,6 +181,7 @@ class Replica:
         self._carrier = CARRIERS[config.execution.transport]
         keep = self._carrier.inputs
         self._team = build_team(lm, config, plan, keep_inputs=keep, alignments=self._alignments)
+        forget_peak()
         for device in lm.devices:
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
@@ -202,4 +203,4 @@ class Replica:
 
         if self._lm.device.type == "cuda":
             return sum(int(torch.cuda.max_memory_allocated(device)) for device in self._lm.devices)
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+        return peak_resident_bytes()

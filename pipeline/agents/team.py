@@ -22,7 +22,13 @@ class Alignments:
         self._last: tuple[AlignmentName, int, Alignment] | None = None
 
     def get(self, name: AlignmentName, seed: int) -> Alignment:
-        """An alignment; built anew unless it is the one asked for last, because each lies in the device's memory."""
+        """An alignment; built anew unless it is the one asked for last, because each lies in the device's memory.
+
+        Args:
+            name: Which one.
+            seed: Of the random one; the others are the same for every seed.
+        """
+        seed = seed if name == "random" else 0
         if self._last is None or self._last[:2] != (name, seed):
             self._last = None  # frees its matrix before the next one is made
             self._last = (name, seed, self._built(name, seed))

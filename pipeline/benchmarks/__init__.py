@@ -6,7 +6,7 @@ Ray, and `datasets` is imported only to ask the Hub.
 
 from pipeline.benchmarks.base import Benchmark
 from pipeline.benchmarks.loading import load_questions
-from pipeline.benchmarks.names import short_name, task_names, token_cap
+from pipeline.benchmarks.names import located, short_name, task_names, token_cap
 from pipeline.benchmarks.table import BENCHMARKS
 
-__all__ = ["BENCHMARKS", "Benchmark", "load_questions", "short_name", "task_names", "token_cap"]
+__all__ = ["BENCHMARKS", "Benchmark", "load_questions", "located", "short_name", "task_names", "token_cap"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os.path
 import re
 from difflib import get_close_matches
 from pathlib import Path
@@ -46,6 +47,19 @@ def task_names(text: str) -> tuple[str, ...]:
     return tuple(names)
 
 
+def located(text: str) -> str:
+    """What `--task` asks for, with absolute paths of files of one's own: it means the same in any folder.
+
+    Args:
+        text: As `task_names` takes it. It stays as it is where an absolute path would have a comma in a list.
+    """
+    whole = text.strip()
+    if _is_own(whole):
+        return _absolute(whole)
+    parts = [_absolute(part) if _is_own(part) else part for part in map(str.strip, text.split(","))]
+    return text if any("," in part for part in parts) else ",".join(parts)
+
+
 def checked(task: str) -> str:
     """One task's name, if there is such a task.
 
@@ -77,5 +91,11 @@ def token_cap(task: str) -> int:
     return BENCHMARKS[task].max_new_tokens if task in BENCHMARKS else DEFAULT_MAX_NEW_TOKENS
 
 
+def _absolute(file: str) -> str:
+    """A file's absolute path; if the file is a link, it keeps its name, which its questions' ids begin with."""
+    return str(Path(file).parent.resolve() / Path(file).name)
+
+
 def _is_own(task: str) -> bool:
-    return task not in BENCHMARKS and task.endswith(OWN_SUFFIXES) and Path(task).is_file()
+    # Not Path.is_file(), which raises where a list of many tasks is too long to be a file's name.
+    return task not in BENCHMARKS and task.endswith(OWN_SUFFIXES) and os.path.isfile(task)

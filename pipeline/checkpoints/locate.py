@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import os.path
 from pathlib import Path
 
 from pipeline.checkpoints.embedded import embedded_model_dir, find_gguf
@@ -31,7 +32,7 @@ def check_model(model: str) -> str:
     folder = Path(model).expanduser()
     if model == EMBEDDED:
         find_gguf()
-    elif folder.is_dir():
+    elif os.path.isdir(folder):  # unlike Path.is_dir(), it takes a name that is too long for no folder's
         _check_folder(folder)
         return str(folder.resolve())
     elif folder.is_absolute() or model.startswith(("./", "../")) or model.count("/") > 1:

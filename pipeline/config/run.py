@@ -84,7 +84,7 @@ class RunConfig:
         """Reads what `to_yaml` wrote.
 
         Raises:
-            ValueError: The file is not a mapping of settings.
+            ValueError: The file is not a mapping of settings with allowed values; the message names it.
         """
         try:
             values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -92,7 +92,10 @@ class RunConfig:
             raise ValueError(f"{path} can't be read as YAML: {' '.join(str(error).split())}") from error
         if not isinstance(values, dict):
             raise ValueError(f"{path} holds no settings (expected lines of the form `name: value`)")
-        return cls.from_flat(values)
+        try:
+            return cls.from_flat(values)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 @dataclass(frozen=True, kw_only=True)

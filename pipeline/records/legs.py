@@ -60,4 +60,4 @@ class LegReport(Shipment):
     seconds: float = 0.0
     """How long the leg took on the replica."""
     peak_bytes: int = 0
-    """The replica's peak memory so far."""
+    """The replica's peak memory in the run so far."""

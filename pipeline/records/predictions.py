@@ -76,7 +76,7 @@ class Prediction(Record):
     load_seconds: float
     """How long that replica took to load its model."""
     peak_bytes: int
-    """The replica's peak memory so far."""
+    """The replica's peak memory in the run so far."""
     error: str
     """Why the question is unscored; empty otherwise."""
     turns: tuple[Turn, ...]
@@ -131,3 +131,14 @@ class Prediction(Record):
             error=answer.error,
             turns=answer.turns,
         )
+
+    def differs_from(self, assignment: Assignment) -> str:
+        """What is not as it was when the row was written, if its question were asked again; empty if all is."""
+        question, source = assignment.question, assignment.source
+        told = {
+            "has another text now": (self.question, question.text),
+            "has another gold answer now": (self.gold, question.gold),
+            "has another kind now": (self.kind, question.kind),
+            "would get another question's memory now": (self.source_id, source.id if source else ""),
+        }
+        return next((words for words, (before, now) in told.items() if before != now), "")

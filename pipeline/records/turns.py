@@ -124,7 +124,7 @@ class Answer(Record):
     load_seconds: float = 0.0
     """How long that replica took to load its model."""
     peak_bytes: int = 0
-    """The replica's peak memory so far: device memory on a GPU, resident memory on a CPU."""
+    """The replica's peak memory in the run so far: device memory on a GPU, resident memory on a CPU."""
     retries: int = 0
     """How often the question had to be asked again because a process, a node or an object was lost."""
     error: str = ""

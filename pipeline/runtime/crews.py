@@ -142,4 +142,5 @@ class Crews:
     def _leave(self) -> None:
         self._dismiss()
         self._address = None
+        self._refused.clear()  # another cluster may have what this one had not
         self._connection.close()

@@ -99,7 +99,7 @@ def evaluate(request: RunRequest, crews: Crews) -> RunMetrics:
     """
     folder, config = request.folder, request.config
     before = folder.read()
-    done = [row for row in before if not row.error and row.question_id in request.order]
+    done = [row for row in before if not row.error]
     attempt = 1 + max((row.attempt for row in before), default=0)
     known = folder.read_json("run.json")
     with open_run(config, store=request.store, run_id=known.get("run_id")) as run:

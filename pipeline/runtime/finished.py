@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os.path
+import typing
 from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.reports import FinishedRun, RunMetrics
 from pipeline.runtime.results import FREE_TO_CHANGE, RunFolder
+from pipeline.validation import fits_type, type_name
 
 DEPTH = 2
 """Folders down in which runs are looked for: a folder of series of runs."""
@@ -47,12 +50,12 @@ def short_names(folders: Sequence[Path]) -> dict[Path, str]:
 
 
 def _search(here: Path, depth: int) -> tuple[list[Path], list[Path]]:
-    if (here / "metrics.json").is_file():
+    if os.path.isfile(here / "metrics.json"):  # unlike Path.is_file(), it takes a name that is too long for no file's
         return [here], []
-    inside = sorted(child for child in here.iterdir() if child.is_dir()) if depth and here.is_dir() else []
+    inside = sorted(child for child in here.iterdir() if child.is_dir()) if depth and os.path.isdir(here) else []
     below = [_search(child, depth - 1) for child in inside]
     finished, unfinished = ([folder for found in below for folder in found[kind]] for kind in (0, 1))
-    if not finished and not unfinished and (here / "config.yaml").is_file():
+    if not finished and not unfinished and os.path.isfile(here / "config.yaml"):
         return [], [here]
     return finished, unfinished
 
@@ -60,12 +63,12 @@ def _search(here: Path, depth: int) -> tuple[list[Path], list[Path]]:
 def _read(path: Path, name: str) -> FinishedRun:
     folder = RunFolder.open(path)
     rows = folder.read()
-    try:
-        metrics = RunMetrics(**folder.read_json("metrics.json"))
-    except (TypeError, ValueError) as error:
+    metrics = _metrics(folder)
+    if len(rows) != metrics.num_questions:
         raise ValueError(
-            f"{path / 'metrics.json'} was written by another version of this program, or is damaged ({error})"
-        ) from error
+            f"{path} holds {len(rows)} rows and its metrics.json tells of {metrics.num_questions} questions; "
+            "go on with the run (eval.py --resume), or copy the folder again"
+        )
     graph = path / "graph.yaml"
     return FinishedRun(
         name=name,
@@ -74,3 +77,18 @@ def _read(path: Path, name: str) -> FinishedRun:
         metrics=metrics,
         rows=rows,
     )
+
+
+def _metrics(folder: RunFolder) -> RunMetrics:
+    """What a run reports, as far as it can be of this version's making."""
+    try:
+        metrics = RunMetrics(**folder.read_json("metrics.json"))
+        for name, kind in typing.get_type_hints(RunMetrics).items():
+            value = getattr(metrics, name)
+            if not fits_type(value, kind):
+                raise ValueError(f"{name} is {value!r}; allowed: {type_name(kind)}")
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"{folder.path / 'metrics.json'} was written by another version of this program, or is damaged ({error})"
+        ) from error
+    return metrics

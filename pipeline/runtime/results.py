@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import json
 import os
+import os.path
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -23,7 +24,7 @@ import pyarrow.parquet as pq
 
 from pipeline.config import ExecutionConfig, RunConfig
 from pipeline.graphs import CollaborationPlan
-from pipeline.records import Prediction
+from pipeline.records import Assignment, Prediction
 from pipeline.validation import flag
 
 _USAGE = pa.struct([("output_tokens", pa.int64()), ("latent_steps", pa.int64()), ("prefill_tokens", pa.int64())])
@@ -83,13 +84,7 @@ class RunFolder:
         Raises:
             ValueError: There is something at that path already, or it can't be made.
         """
-        new_folder(path)
-        try:
-            (path / "parts").mkdir(exist_ok=True)
-            (path / "config.yaml").write_text(config.to_yaml(), encoding="utf-8")
-            (path / "graph.yaml").write_text(plan.graph.to_yaml(), encoding="utf-8")
-        except OSError as error:
-            raise ValueError(f"--out {str(path)!r} can't be written: {error.strerror}") from error
+        new_folder(path, {"config.yaml": config.to_yaml(), "graph.yaml": plan.graph.to_yaml()})
         return cls(path.resolve())
 
     @classmethod
@@ -99,7 +94,7 @@ class RunFolder:
         Raises:
             ValueError: It is no run folder.
         """
-        if not (path / "config.yaml").is_file():
+        if not os.path.isfile(path / "config.yaml"):  # unlike Path.is_file(), it takes no exception to a long name
             raise ValueError(f"--resume {str(path)!r} is no run folder (it has no config.yaml)")
         return cls(path.resolve())
 
@@ -125,6 +120,22 @@ class RunFolder:
                 raise ValueError(
                     f"{flag(name)} was {before[name]!r} and is now {now[name]!r}; a resumed run keeps its settings "
                     f"(leave the flag out, or start a new run)"
+                )
+
+    def check_questions(self, assignments: Sequence[Assignment], task: str) -> None:
+        """Refuses to go on with other questions than those that rows on disk answer.
+
+        Raises:
+            ValueError: One of those is gone or has changed; the message names the first one.
+        """
+        asked = {one.question.id: one for one in assignments}
+        for row in self.read():
+            now = asked.get(row.question_id)
+            changed = "is gone" if now is None else row.differs_from(now)
+            if changed:
+                raise ValueError(
+                    f"--task {task!r}: question {row.question_id!r} of the run in {self.path} {changed}; a resumed run "
+                    f"keeps its questions (--task and --data-dir must hold what they held, or start a new run)"
                 )
 
     def discard_if_empty(self) -> None:
@@ -155,12 +166,19 @@ class RunFolder:
         """Gathers the parts into `predictions.parquet`.
 
         Args:
-            order: The place of each of the run's questions by its id; rows of other questions are left out.
+            order: The place of each of the run's questions by its id.
 
         Returns:
             The rows, in that order.
+
+        Raises:
+            ValueError: A row answers none of the run's questions; the files stay as they are.
         """
-        rows = sorted((row for row in self.read() if row.question_id in order), key=lambda row: order[row.question_id])
+        rows = self.read()
+        astray = [row.question_id for row in rows if row.question_id not in order]
+        if astray:
+            raise ValueError(f"{self.path} answers {astray[0]!r}, which --task does not ask; start a new run")
+        rows.sort(key=lambda row: order[row.question_id])
         _write(self.path / "predictions.parquet", rows)
         shutil.rmtree(self.path / "parts", ignore_errors=True)  # with what a killed driver left half written
         return rows
@@ -190,8 +208,8 @@ def check_free(path: Path) -> None:
         raise ValueError(f"--out {str(path)!r} exists; choose another folder, or go on with it: --resume {path}")
 
 
-def new_folder(path: Path) -> None:
-    """Makes a folder for what is new.
+def new_folder(path: Path, files: Mapping[str, str]) -> None:
+    """Makes a folder for what is new, with its first files: a text by each name.
 
     Raises:
         ValueError: There is something at that path already, or it can't be made.
@@ -199,6 +217,8 @@ def new_folder(path: Path) -> None:
     check_free(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
+        for name, text in files.items():
+            (path / name).write_text(text, encoding="utf-8")
     except OSError as error:
         raise ValueError(f"--out {str(path)!r} can't be written: {error.strerror}") from error
 

@@ -12,6 +12,7 @@ def test_the_next_team_gets_the_same_alignment_and_another_one_where_it_asks_for
     kept = Alignments(llama)
     first = kept.get("ridge", 0)
     assert kept.get("ridge", 0) is first
+    assert kept.get("ridge", 1) is first  # only the random one depends on the seed
     other, again = kept.get("random", 1), kept.get("random", 2)
     assert not torch.equal(other.matrix_DD, again.matrix_DD)
     fresh = build_alignment("ridge", input_VD=llama.input_vectors(), output_VD=llama.output_vectors())

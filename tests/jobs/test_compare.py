@@ -85,17 +85,28 @@ def test_the_baseline_may_be_any_run_or_a_folder_of_them(tmp_path):
         (["alone", "--baseline", "sums"], "--baseline 'sums' answers gsm8k; allowed: a run of demo"),
         (["alone", "--json", "empty"], "--json 'empty' can't be written"),
         (["old"], "was written by another version of this program"),
+        (["x" * 300], "holds no finished run"),
+        (
+            ["wordy"],
+            "wordy/metrics.json was written by another version of this program, or is damaged (accuracy is 'x'",
+        ),
+        (["rowless"], "rowless holds 0 rows and its metrics.json tells of 2 questions"),
+        (["misset"], "misset/config.yaml: --seed is 'x'"),
         (["torn"], "metrics.json was written by another version of this program, or is damaged"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(argv, words, tmp_path, capsys):
     (tmp_path / "empty").mkdir()
-    for name, task in (("alone", "demo"), ("sums", "gsm8k"), ("old", "demo"), ("torn", "demo")):
-        run_folder(tmp_path / name, rows_of([True, False]), task=task)
+    for name in ("alone", "sums", "old", "torn", "wordy", "rowless", "misset"):
+        run_folder(tmp_path / name, rows_of([True, False]), task="gsm8k" if name == "sums" else "demo")
     metrics = json.loads((tmp_path / "old/metrics.json").read_text())
     del metrics["truncated_turns_rate"]
     (tmp_path / "old/metrics.json").write_text(json.dumps(metrics))
     (tmp_path / "torn/metrics.json").write_text("{")
+    wordy = json.loads((tmp_path / "wordy/metrics.json").read_text()) | {"accuracy": "x"}
+    (tmp_path / "wordy/metrics.json").write_text(json.dumps(wordy))
+    (tmp_path / "rowless/predictions.parquet").unlink()
+    (tmp_path / "misset/config.yaml").write_text("seed: x\n")
     assert compare.main(argv) == 2
     out, err = capsys.readouterr()
     assert out == ""

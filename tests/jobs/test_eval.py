@@ -17,6 +17,8 @@ from clusters import RAY, running_head
 from evaluations import ROOT, evaluate, started, texts
 from jobs import compare, eval
 
+LONG = "x" * 300
+"""More than a file's name may have characters."""
 SHORT = ["--max-new-tokens", "10", "--latent-steps", "3"]
 
 
@@ -58,7 +60,13 @@ def broken_dir(tmp_path: Path) -> Path:
         (["--resume", "USED", "--out", "x"], ["--out", "--resume"]),
         (["--resume", "USED", "--config", "UNKNOWN.yaml"], ["--config", "latent_step"]),
         (["--resume", "USED", "--config", "DEMO.yaml"], ["--config", "--resume"]),
-        (["--resume", "BROKENRUN"], ["--latent-steps", "'3'", "a whole number"]),
+        (["--resume", "BROKENRUN"], ["BROKENRUN/config.yaml", "--latent-steps", "'3'", "a whole number"]),
+        (["--resume", ""], ["--resume is ''", "leave the flag out"]),
+        (["--out", " "], ["--out is ' '", "leave the flag out"]),
+        (["--resume", LONG], ["--resume", LONG, "no run folder"]),
+        (["--task", "gsm8k", "--data-dir", LONG], ["--data-dir", LONG, "not a folder"]),
+        (["--model", f"./{LONG}"], ["--model", LONG, "no folder"]),
+        (["--task", f"{LONG}.jsonl"], ["--task", LONG, "no file"]),
         (["--latent", "3"], ["--latent"]),
         (["--top-p", "0"], ["--top-p", "0"]),
         (["--graph", "circle"], ["--graph", "circle", "hierarchical", "sequential"]),

@@ -113,6 +113,8 @@ def test_a_bad_sweep_ends_in_one_line_and_leaves_nothing_behind(text, words, mod
     ("argv", "words"),
     [
         (["--resume", "nowhere"], "'nowhere' is no sweep's folder"),
+        (["--resume", ""], "--resume is ''"),
+        (["--resume", "x" * 300], "no sweep's folder"),
         (["--resume", "out", "--grid", "{seed: [1]}"], "leave --grid out"),
         (["--resume", "out", "--out", "x"], "leave --out out"),
         (["--resume", "out", "--latent-steps", "4"], "seed1: --latent-steps was 10 and is now 4"),

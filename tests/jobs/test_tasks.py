@@ -14,6 +14,9 @@ from jobs import eval
 from jobs.plans import Series
 from pipeline.benchmarks import BENCHMARKS, task_names
 from pipeline.config import RunConfig
+from pipeline.records import Answer, Prediction
+from pipeline.reports import summarize
+from pipeline.runtime.evaluate import RunEnd
 from pipeline.runtime.results import RunFolder
 
 
@@ -65,6 +68,44 @@ def test_nothing_is_made_before_all_tasks_have_been_checked(data, argv, words, m
     assert set(tmp_path.iterdir()) == before
 
 
+def test_a_run_that_would_be_called_as_the_file_of_settings_is_refused_before_anything_is_made(
+    data, model_dir, tmp_path, capsys
+):
+    Path("config.yaml.jsonl").write_text('{"question": "2+2?", "answer": "4", "kind": "number"}\n')
+    before = set(tmp_path.iterdir())
+    argv = ["--task", "config.yaml.jsonl,gsm8k", *data[2:], "--model", str(model_dir), "--out", "run"]
+    assert eval.main(argv) == 2
+    assert "a run can't be called 'config.yaml'" in capsys.readouterr().err
+    assert set(tmp_path.iterdir()) == before
+
+
+CODE = {"question": "Write f.", "answer": "def f(): return 1", "kind": "code", "tests": "assert f() == 1"}
+
+
+def test_what_programs_are_locked_in_with_is_said_once_and_not_where_something_is_wrong(data, model_dir, capsys):
+    for name in ("one", "two"):
+        Path(f"{name}.jsonl").write_text(json.dumps(CODE) + "\n")
+    for tasks in ("one.jsonl", "one.jsonl,two.jsonl"):
+        good, bad = ["--model", str(model_dir), "--out", f"run{len(tasks)}"], ["--model", "./nothing", "--out", "run"]
+        assert eval.main(["--task", tasks, *bad]) == 2
+        err = capsys.readouterr().err
+        assert err.startswith("eval.py: error: ")
+        assert err.count("\n") == 1
+        eval.prepare(["--task", tasks, *good])
+        assert capsys.readouterr().err.count("programs are locked in with") == 1
+
+
+def test_a_folder_that_cannot_be_written_in_is_one_line(data, model_dir, monkeypatch, capsys):
+    def refuse(*_, **__):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "write_text", refuse)
+    assert eval.main([*data, "--model", str(model_dir), "--out", "run"]) == 2
+    assert capsys.readouterr().err == "eval.py: error: --out 'RUN' can't be written: Permission denied\n".replace(
+        "RUN", str(Path("run").resolve())
+    )
+
+
 def test_a_file_of_ones_own_is_a_task_among_others_and_gives_folder_and_experiment_its_short_name(data, model_dir):
     Path("my").mkdir()
     Path("my/quiz.jsonl").write_text('{"question": "2+2?", "answer": "4", "kind": "number"}\n')
@@ -72,7 +113,7 @@ def test_a_file_of_ones_own_is_a_task_among_others_and_gives_folder_and_experime
     assert list(series.requests) == ["gsm8k", "quiz"]
     experiments = [request.config.tracking.experiment for request in series.requests.values()]
     assert experiments == [None, "latentmas/quiz"]
-    assert series.requests["quiz"].config.data.task == "my/quiz.jsonl"
+    assert series.requests["quiz"].config.data.task == str(Path("my/quiz.jsonl").resolve())
 
 
 @pytest.mark.parametrize(
@@ -94,6 +135,43 @@ def test_a_series_in_which_nothing_could_begin_leaves_no_folder_behind(data, mod
     assert eval.main([*data, "--model", str(model_dir), "--out", "run", "--tracking-uri", "nonsense://x"]) == 2
     assert "eval.py: error: gsm8k: --tracking-uri 'nonsense://x'" in capsys.readouterr().err
     assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("unscored", "mean", "left_out"),
+    [((0, 0), 0.6, []), ((0, 9), 0.6, []), ((0, 10), 0.8, ["b"]), ((10, 10), None, ["a", "b"])],
+)
+def test_a_task_in_which_nothing_is_scored_is_not_in_the_mean_and_is_named(unscored, mean, left_out):
+    shared = {"method": "single", "model": "m", "num_questions": 10}
+    runs = {
+        name: {**shared, "accuracy": accuracy, "num_unscored": count}
+        for name, accuracy, count in zip("ab", (0.8, 0.4), unscored, strict=True)
+    }
+    line = eval.line_of_tasks(runs)
+    assert line["accuracy"] == (None if mean is None else pytest.approx(mean))
+    assert line["left_out"] == left_out
+    assert line["tasks"] == runs
+
+
+@pytest.mark.parametrize(("broken", "code"), [(False, 2), (True, 1)])
+def test_what_one_task_fails_of_is_told_beside_the_metrics_of_the_others(
+    broken, code, data, model_dir, monkeypatch, capsys
+):
+    def only_the_first(requests, begins):
+        first, second = requests
+        answer = Answer(question_id="gsm8k/0000", started=1, finished=2, error="lost")
+        rows = [Prediction.of(first.assignments[0], answer, None, seconds=0, attempt=1)]
+        first.folder.append(rows)
+        metrics = summarize(rows, first.config, graph="sequential", run_id="r", run_dir="run/gsm8k")
+        return [RunEnd(request=first, metrics=metrics), RunEnd(request=second, fault="no such model", broken=broken)]
+
+    monkeypatch.setattr("pipeline.runtime.evaluate.evaluate_all", only_the_first)
+    assert eval.main([*data, "--model", str(model_dir), "--out", "run"]) == code
+    out, err = capsys.readouterr()
+    line = json.loads(out)
+    assert list(line["tasks"]) == ["gsm8k"]
+    assert line["failed"] == {"arc_easy": "no such model"}
+    assert "eval.py: error: arc_easy: no such model" in err
 
 
 @pytest.mark.ray

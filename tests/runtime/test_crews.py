@@ -133,6 +133,16 @@ def test_what_could_not_be_started_once_is_not_tried_again(events):
     assert events == ["join None", START, START, BRIEF, STOP, "leave None"]
 
 
+def test_what_one_cluster_refused_is_tried_on_the_next_one(events):
+    events.refused = "large"
+    with Crews() as crews:
+        with pytest.raises(ValueError, match="--model is broken"):
+            run(crews, model="large", address="small:1")
+        events.refused = ""
+        run(crews, model="large", address="big:1")
+    assert events == ["join small:1", START, "leave small:1", "join big:1", START, BRIEF, STOP, "leave big:1"]
+
+
 def test_roles_are_split_by_time_only_where_that_was_asked_for(events):
     with Crews() as crews:
         assert run(crews, placement="spread", replicas="auto").automatic

@@ -89,10 +89,39 @@ def test_a_resumed_run_refuses_another_graph_of_the_same_name(tmp_path):
         folder.check_same(RunConfig(), other)
 
 
-def test_rows_of_other_questions_are_left_out(tmp_path):
+def test_rows_of_other_questions_are_never_dropped(tmp_path):
     folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
     folder.append([prediction(1), prediction(7)])
-    assert [row.question_id for row in folder.consolidate({"q1": 0})] == ["q1"]
+    with pytest.raises(ValueError, match="answers 'q7', which --task does not ask"):
+        folder.consolidate({"q1": 0})
+    assert folder.read() == [prediction(1), prediction(7)]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"id": "q2"}, "'q1' .* is gone"),
+        ({"text": "??"}, "'q1' .* has another text now"),
+        ({"gold": "2"}, "'q1' .* has another gold answer now"),
+        ({"kind": "choice"}, "'q1' .* has another kind now"),
+    ],
+)
+def test_a_resumed_run_refuses_other_questions_than_those_that_are_answered(change, words, tmp_path):
+    folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
+    folder.append([prediction(1, error="lost")])
+    question = Question(id="q1", text="?", kind="number", gold="1")
+    folder.check_questions([Assignment(question=question, source=question)], "quiz.jsonl")
+    other = replace(question, **change)
+    with pytest.raises(ValueError, match=f"--task 'quiz.jsonl': question {words}.*--data-dir"):
+        folder.check_questions([Assignment(question=other, source=other)], "quiz.jsonl")
+
+
+def test_a_resumed_run_refuses_to_pair_a_question_with_another_ones_memory(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
+    folder.append([prediction(1)])
+    question = Question(id="q1", text="?", kind="number", gold="1")
+    with pytest.raises(ValueError, match="would get another question's memory"):
+        folder.check_questions([Assignment(question=question, source=replace(question, id="q2"))], "quiz.jsonl")
 
 
 def test_only_a_folder_without_rows_is_discarded(tmp_path):
