@@ -203,6 +203,17 @@ def test_a_box_counts_for_both_readings_and_before_any_cut() -> None:
     assert (score.correct, score.correct_lenient, score.prediction_lenient) == (False, False, "17")
 
 
+@pytest.mark.parametrize(("asked", "right", "other"), [(NUMBER, "18", "20"), (CHOICE, "B", "C")])
+def test_what_thoughts_box_is_no_answer(asked: Question, right: str, other: str) -> None:
+    score = grade(asked, rf"<think>Try \boxed{{{right}}}? Not sure", truncated=True)
+    assert (score.correct, score.correct_lenient, score.reason) == (False, True, "truncated")
+    assert (score.prediction, score.prediction_lenient) == ("", right)
+    score = grade(asked, rf"<think>Try \boxed{{{other}}}</think> It is ({right}).", truncated=False)
+    assert (score.correct, score.correct_lenient, score.reason) == (False, True, "no_answer")
+    score = grade(asked, rf"<think>Try \boxed{{{other}}}</think> \boxed{{{right}}}", truncated=False)
+    assert (score.correct, score.reason) == (True, "correct")
+
+
 def test_nothing_said_is_no_answer() -> None:
     score = grade(NUMBER, "", truncated=False)
     assert (score.correct_lenient, score.prediction_lenient, score.reason) == (False, "", "no_answer")
