@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from decimal import Decimal
 from fractions import Fraction
+from itertools import takewhile
+from math import prod
 
 # Longer texts are no plain number, and a larger exponent no answer: both bounds keep the arithmetic small.
 _MAX_CHARS, _MAX_EXPONENT = 300, 400
@@ -52,7 +54,10 @@ _PLAIN = re.compile(
 _LETTERS = r"A-Za-z\u00c0-\u00d6\u00d8-\u00f6\u00f8-\u024f"
 _UNIT = re.compile(rf"[{_LETTERS}\u00b2\u00b3\s./()'-]*")
 _UNIT_POWER = re.compile(r"(?<=[A-Za-z])\s*\^\s*\{?\s*-?[123]\s*\}?")
-_SCALES = {"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12}
+_SCALES = {
+    **{"hundred": 10**2, "thousand": 10**3, "million": 10**6, "billion": 10**9, "trillion": 10**12},
+    **{"lakh": 10**5, "crore": 10**7, "mn": 10**6, "mln": 10**6, "bn": 10**9, "bln": 10**9, "tn": 10**12},
+}
 # A single letter is a variable unless it is one of these units; the words change the value and are no unit.
 _LETTER_UNITS = frozenset("mgshLlJNWVKCF")
 _NO_UNIT = frozenset({"and", "or", "to", "half", "plus", "minus", "times", "over", "squared", "cubed", "pi"})
@@ -112,7 +117,7 @@ def plain_values(text: str) -> tuple[Fraction, ...]:
     if match is None or scale is None or size is None:
         return ()
     value = -size * scale if match["sign"] == "-" else size * scale
-    is_percent = match["percent"] or match["unit"].split()[:1] == ["percent"]
+    is_percent = match["percent"] or match["unit"].casefold().split()[:1] == ["percent"]
     return (value, value / 100) if is_percent else (value,)
 
 
@@ -135,8 +140,10 @@ def _unit_scale(unit: str) -> int | None:
     """What the words after a number multiply it by, or None if they are no unit."""
     unit = _UNIT_POWER.sub("", unit)
     words = re.findall(f"[{_LETTERS}]+", unit)
-    if not _UNIT.fullmatch(unit) or _NO_UNIT.intersection(words):
-        return None
     if words and len(words[0]) == 1 and words[0] not in _LETTER_UNITS:
         return None
-    return _SCALES.get(words[0], 1) if words else 1
+    words = [word.casefold() for word in words]
+    if not _UNIT.fullmatch(unit) or _NO_UNIT.intersection(words):
+        return None
+    scales = (_SCALES.get(word, _SCALES.get(word.removesuffix("s"), 0)) for word in words)
+    return prod(takewhile(bool, scales))  # "7 hundred thousand" has two

@@ -66,6 +66,33 @@ def test_a_plain_number_counts_by_value(gold: str, answer: str) -> None:
 @pytest.mark.parametrize(
     ("gold", "answer"),
     [
+        ("7000000", "7 Million"),
+        ("7000000", "7 millions"),
+        ("7000000", r"7\text{ MILLION dollars}"),
+        ("7000000000", "7 bn"),
+        ("7000000", r"\$7 mln"),
+        ("700000", "7 Lakhs"),
+        ("70000000", "7 crore"),
+        ("5000", r"5 \text{ Thousand}"),
+        ("700000", "7 hundred thousand"),
+        ("7000000000000", "7 thousand billion"),
+        ("2500000", "2.5 Million people"),
+    ],
+)
+def test_words_of_scale_multiply(gold: str, answer: str) -> None:
+    assert same_value(gold, answer)
+    assert not same_value(gold[0], answer)
+
+
+@pytest.mark.parametrize("unit", ["people per million", "parts per thousand", "Plus 1", "And A Half"])
+def test_words_of_scale_count_only_right_after_the_number(unit: str) -> None:
+    assert same_value("7", f"7 {unit}") == unit.startswith("p")
+    assert not same_value("7000000", f"7 {unit}")
+
+
+@pytest.mark.parametrize(
+    ("gold", "answer"),
+    [
         ("18", r"2\sqrt{81}"),
         ("18", r"3 \times 6"),
         ("18", "2(4+5)"),
