@@ -48,7 +48,7 @@ def _guess(question: Question, text: str) -> str | None:
 
 
 def _grade_boxed(question: Question, content: str) -> Score:
-    label = label_of(content, question.labels) if question.kind == "choice" else None
+    label = label_of(content, _options(question)) if question.kind == "choice" else None
     prediction = label or content
     right = _is_right(question, prediction)
     off_list = question.kind == "choice" and label not in question.labels
@@ -59,6 +59,16 @@ def _grade_boxed(question: Question, content: str) -> Score:
         prediction_lenient=prediction,
         reason="correct" if right else "not_an_option" if off_list else "wrong",
     )
+
+
+def _options(question: Question) -> dict[str, str]:
+    """The options' texts by label, as far as the question's text lists them: one a line, last of all."""
+    options = dict.fromkeys(question.labels, "")
+    for line in question.text.splitlines():
+        label, dot, text = line.partition(". ")
+        if dot and label in options:
+            options[label] = text
+    return options
 
 
 def _is_right(question: Question, prediction: str) -> bool:

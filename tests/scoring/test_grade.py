@@ -190,6 +190,8 @@ def test_grading_works_in_a_thread() -> None:
     [
         "B", "(B)", r"\text{B}", "b.", "b", "B. 12 mg", "B) 12 mg", r"\textbf{(B)}", "B)", "Option B", "$B$", "[B]",
         "Answer: B", "The answer is B.", r"\mathrm{B}", r"\text{(B) 12 mg}", "B: water", "B. A dog", "**B**",
+        r"\text{B} \quad \text{Mitochondria}", r"B \\ ", r"\text{B} \\ \text{12 mg}", "B because it is wet",
+        "B since A is dry",
     ],
 )  # fmt: skip
 def test_a_label_counts_however_it_is_dressed(answer: str) -> None:
@@ -202,12 +204,50 @@ def test_a_label_counts_however_it_is_dressed(answer: str) -> None:
     [
         ("C", "wrong"), ("A. B", "not_an_option"), ("A and B", "not_an_option"), ("A, B", "not_an_option"),
         ("E", "not_an_option"), ("2", "not_an_option"), ("Bees", "not_an_option"), ("A dog", "not_an_option"),
+        ("A, C, and E", "not_an_option"), (r"B \quad C", "not_an_option"), (r"C \quad = 5", "not_an_option"),
         ("B(t)", "not_an_option"), ("C = 5", "not_an_option"), ("B cells", "not_an_option"), ("", "no_answer"),
     ],
 )  # fmt: skip
 def test_another_label_is_wrong_and_none_or_several_are_no_option(answer: str, reason: str) -> None:
     score = grade(CHOICE, rf"\boxed{{{answer}}}", truncated=False)
     assert (score.correct, score.correct_lenient, score.reason) == (False, False, reason)
+
+
+LISTED = Question(
+    id="q",
+    text="Where?\nB. Alone\n\nA. dog\nB. Mitochondria\nC. B cells\nD. O",
+    kind="choice",
+    gold="B",
+    labels=tuple("ABCD"),
+)
+
+
+@pytest.mark.parametrize(
+    ("answer", "label"),
+    [
+        ("B Mitochondria", "B"),
+        (r"\text{B mitochondria.}", "B"),
+        ("The answer is B Mitochondria", "B"),
+        ("A dog", "A"),
+        ("D. O", "D"),
+        ("D (O)", "D"),
+        ("B cells", None),
+        ("B Alone", None),
+        ("A Mitochondria", None),
+        ("A mitochondrion", None),
+        ("D O, B", None),
+    ],
+)
+def test_a_label_may_be_followed_by_its_options_text(answer: str, label: str | None) -> None:
+    score = grade(LISTED, rf"\boxed{{{answer}}}", truncated=False)
+    assert score.reason == {"B": "correct", None: "not_an_option"}.get(label, "wrong")
+    assert label is None or score.prediction == label
+
+
+def test_an_article_before_one_options_text_may_be_another_option() -> None:
+    both = Question(id="q", text="?\n\nA. dog\nB. A dog", kind="choice", gold="A", labels=("A", "B"))
+    assert grade(both, r"\boxed{A dog}", truncated=False).reason == "not_an_option"
+    assert grade(both, r"\boxed{A. dog}", truncated=False).reason == "correct"
 
 
 def test_options_beyond_the_rows_own_are_no_option() -> None:
