@@ -63,7 +63,7 @@ _MINUS = r"(?:(?<![\w)\]}.%])[-\u2212])?"
 _NUMBER = re.compile(
     rf"(?P<fraction>{_MINUS}\\[dt]?frac\{{[-\u2212]?{_DIGITS}\}}\{{{_DIGITS}\}})"
     # A digit inside a word (H2O, x25) is no number, nor is the tail of a longer one.
-    rf"|(?P<before>{_MINUS})(?:\\?[$\u20ac\u00a3](?P<after>[-\u2212]?))?(?<![^\W_])"
+    rf"|(?P<before>{_MINUS})(?:\\?[$\u00a3\u00a5\u20a0-\u20c0](?P<after>[-\u2212]?))?(?<![^\W_])"
     rf"(?P<size>(?:{_DIGITS}(?:\.[0-9]+)?|(?<![0-9.])\.[0-9]+)(?:/{_DIGITS})?)"
 )
 

@@ -47,6 +47,8 @@ def test_the_last_balanced_box_counts(text: str, content: str | None) -> None:
         ("half is .5", ".5"),
         ("-$5 or $-5", "-5"),
         ("it is \u22127 degrees", "-7"),
+        ("-\u00a55 or \u20b9-5", "-5"),
+        ("-\u00a55", "-5"),
         ("5-3", "3"),
         ("- 3 apples", "3"),
         ("18%", "18"),

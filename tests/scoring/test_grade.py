@@ -56,6 +56,21 @@ CHOICE = question("B", "choice", "ABCD")
         ("18", r"18^\circ"),
         ("18000000", "18 million"),
         ("1,200", "1200"),
+        ("7", r"7^{th}"),
+        ("7", r"7^{\text{th}}\text{ day}"),
+        ("21", "21^{st}"),
+        ("7", r"\text{Day } 7"),
+        ("18", r"\text{Janet makes } \$18"),
+        ("18", "Janet's profit is 18 dollars a day"),
+        ("7.5", "7\u00bd"),
+        ("0.75", "\u00be cup"),
+        ("-0.5", "-\u00bd"),
+        ("18", "\u00a518"),
+        ("18", "\u20b918"),
+        ("18", r"\large 18"),
+        ("18", r"{\bf 18}"),
+        ("7", r"7\text{ ft}\cdot\text{lb}"),
+        ("7", "7 N\u00b7m"),
     ],
 )
 def test_a_plain_number_counts_by_value(gold: str, answer: str) -> None:
@@ -84,6 +99,11 @@ def test_words_of_scale_multiply(gold: str, answer: str) -> None:
     assert not same_value(gold[0], answer)
 
 
+def test_a_half_in_an_exponent_is_a_half() -> None:
+    assert same_value("1.41421356", "2^{\u00bd}")
+    assert not same_value("1", "2^\u00bd")
+
+
 @pytest.mark.parametrize("unit", ["people per million", "parts per thousand", "Plus 1", "And A Half"])
 def test_words_of_scale_count_only_right_after_the_number(unit: str) -> None:
     assert same_value("7", f"7 {unit}") == unit.startswith("p")
@@ -97,6 +117,8 @@ def test_words_of_scale_count_only_right_after_the_number(unit: str) -> None:
         ("18", r"3 \times 6"),
         ("18", "2(4+5)"),
         ("1024", "2^10"),
+        ("5", "10 \\times \u00bd"),
+        ("0.70710678", "\\sqrt{\u00bd}"),
         ("1500", r"1.5 \times 10^3"),
         ("4000", r"2 \cdot 2,000"),
         ("1/3", "0.333333"),
@@ -123,6 +145,9 @@ def test_a_gold_that_is_no_single_number_counts_as_it_is_written(gold: str, answ
     [
         "", "19", "-18", "18 or 20", "18, 20", "18 and a half", "18x", "18!", "18:30", "eighteen", "18 million",
         "x > 18", r"x \neq 18", r"\pm 18", r"\frac{18}{0}", r"18\pi", r"\sqrt{-18}", r"\{18\}", r"\infty", "nan",
+        "not 18", "the answer isn't 18", "minus 18", "more than 18", "at least 18", "half 18", "square root of 18",
+        "x 18", "point 18", "one 18", "hundred 18", "fifteen 18", "profit - 18", "CO18", r"18^{t}", r"18x \cdot y",
+        r"2^\text{th}18", "18\u00bd", r"\log 18", r"18 \text{ or } \text{day } 20",
         "1.8.0", "18\u03c0", "1 \\quad 8", "1 8", "2 9",
     ],
 )  # fmt: skip
