@@ -15,6 +15,9 @@ from pipeline.runtime.results import FREE_TO_CHANGE, RunFolder
 Outcome = bool | None
 """Whether an answer is right; none if it is unscored."""
 
+PLAIN = {"method": "single", "max_new_tokens": 2048}
+"""Settings of a run where a test gives no others; a run that was checked has a number of tokens."""
+
 
 def prediction(number: int, outcome: Outcome, *, text: str = "How many?", gold: str = "1") -> Prediction:
     question = Question(id=f"q{number}", text=text, kind="number", gold=gold)
@@ -40,7 +43,7 @@ def rows_of(outcomes: Sequence[Outcome], first: int = 0) -> list[Prediction]:
 
 def finished_run(name: str, rows: Sequence[Prediction], **settings: Any) -> FinishedRun:
     """A run that has never been in a folder; a single agent's on the demo unless settings say otherwise."""
-    config = RunConfig.from_flat({"method": "single", **settings})
+    config = RunConfig.from_flat({**PLAIN, **settings})
     plan = plan_for(config.collaboration)
     return FinishedRun(
         name=name,
@@ -53,7 +56,7 @@ def finished_run(name: str, rows: Sequence[Prediction], **settings: Any) -> Fini
 
 def run_folder(path: Path, rows: Sequence[Prediction], *, finished: bool = True, **settings: Any) -> Path:
     """A run folder as `jobs/eval.py` leaves it behind."""
-    config = RunConfig.from_flat({"method": "single", **settings})
+    config = RunConfig.from_flat({**PLAIN, **settings})
     plan = plan_for(config.collaboration)
     folder = RunFolder.create(path, config, plan)
     folder.append(rows)

@@ -11,7 +11,7 @@ from pipeline.records import Prediction
 from pipeline.reports.stats import Paired, Spread, over_seeds, paired
 from pipeline.reports.summary import RunMetrics
 
-BUDGETS = ("max_new_tokens", "budget", "temperature", "top_p", "model")
+BUDGETS = ("max_new_tokens", "budget", "temperature", "top_p", "model", "chat_options")
 """Settings that two runs should have in common to be compared fairly; a note says where they differ."""
 
 
@@ -108,12 +108,14 @@ def compare_runs(runs: Sequence[FinishedRun], baselines: Sequence[FinishedRun] =
     shown = (*(run for run in baselines if run.name not in names), *runs)
     pairs: list[PairedRuns] = []
     notes: list[str] = []
+    alone: list[str] = []
     remarked: dict[tuple[str, str], list[str]] = {}  # one line for all runs of which the same is to be said
     for task in dict.fromkeys(run.metrics.task for run in shown):
         same = [run for run in shown if run.metrics.task == task]
         first = _baseline(same, [run for run in baselines if run.metrics.task == task])
         if first is None and len(same) > 1:
             notes.append(f"{task}: no run of a single agent to pair the others with; name a run with --baseline")
+        alone += [run.name for run in same if len(same) == 1 < len(shown)]
         for run in same:
             if first is not None and run is not first:
                 pair, remarks = _pair(first, run)
@@ -121,6 +123,8 @@ def compare_runs(runs: Sequence[FinishedRun], baselines: Sequence[FinishedRun] =
                 for remark in remarks:
                     remarked.setdefault((first.name, remark), []).append(run.name)
     notes += [f"{', '.join(told)} and {first}: {remark}" for (first, remark), told in remarked.items()]
+    if alone:
+        notes.append(f"{', '.join(alone)}: not paired, because no other run answers the same task")
     seeds, repeated = _over_seeds(shown)
     return Comparison(runs=shown, pairs=tuple(pairs), seeds=tuple(seeds), notes=(*notes, *repeated))
 
@@ -153,10 +157,13 @@ def _pair(baseline: FinishedRun, run: FinishedRun) -> tuple[list[PairedRuns], li
 
 
 def _over_seeds(runs: Sequence[FinishedRun]) -> tuple[list[SeededRuns], list[str]]:
-    """Runs that differ in their seed alone, and notes on those that do not even differ in that."""
+    """Runs that differ in their seed alone, and notes on those that do not even differ in that or have no accuracy."""
     alike: dict[str, dict[int, FinishedRun]] = {}
     notes = []
-    for run in runs:
+    unscored = [run.name for run in runs if run.metrics.num_questions == run.metrics.num_unscored]
+    if unscored:
+        notes.append(f"{', '.join(unscored)}: all questions are unscored, so there is no accuracy (0 is none)")
+    for run in (run for run in runs if run.name not in unscored):
         rest = {name: value for name, value in run.settings.items() if name != "seed"}
         group = alike.setdefault(json.dumps([rest, run.graph, sorted(run.asked.items())], sort_keys=True), {})
         first = group.setdefault(run.settings["seed"], run)

@@ -59,7 +59,8 @@ def pairs_table(pairs: Sequence[PairedRuns]) -> Table:
     """Runs against their baselines on the questions that both have."""
     table = _table(
         title="Against the baseline, question by question",
-        caption="Difference in points with its 95 % bootstrap interval; p: McNemar's exact test.",
+        caption="Difference in points with its 95 % interval (bootstrap; exact where all questions differ alike); "
+        "p: McNemar's exact test.",
     )
     figures = ("n", "baseline\n%", "run\n%", "difference", "95 %", "only baseline\nright", "only run\nright", "p")
     _add_columns(table, ("run", "baseline", "task"), figures)

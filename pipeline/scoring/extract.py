@@ -1,16 +1,31 @@
 r"""Finds the answer inside a model's text; pure, total (any string is fine) and linear in the text's length.
 
-`boxed` is the strict reading. `last_number` and `last_letter` are the lenient ones, for text in which nothing is
-boxed. For code the strict reading is `last_python_block` and the lenient one `last_code_block`. Nothing here knows what
-the right answer is.
+`final_part` is what all of them read first: thoughts are no answer. `boxed` is the strict reading. `last_number` and
+`last_letter` are the lenient ones, for text in which nothing is boxed. Code is found by `fences`. Nothing here knows
+what the right answer is.
 """
 
 from __future__ import annotations
 
 import re
 from collections import deque
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+
+_OPEN, _CLOSE = "<think>", "</think>"
+
+
+def final_part(text: str) -> str:
+    """What a text says after its thoughts: models write those between `<think>` and `</think>`.
+
+    Args:
+        text: Any string. Its opening mark may be missing, as where the prompt ended with it.
+
+    Returns:
+        All that follows the last closing mark; nothing if thoughts are opened after it, which never end.
+    """
+    rest = text[text.rfind(_CLOSE) + len(_CLOSE) :] if _CLOSE in text else text
+    return "" if _OPEN in rest else rest
+
 
 # The backslash of `\boxed` may itself be escaped (`\\boxed{`), so it is matched by itself or looked up behind; every
 # other backslash takes the next character with it, which is what keeps `\{` and `\}` from counting as braces.
@@ -48,7 +63,7 @@ _MINUS = r"(?:(?<![\w)\]}.%])[-\u2212])?"
 _NUMBER = re.compile(
     rf"(?P<fraction>{_MINUS}\\[dt]?frac\{{[-\u2212]?{_DIGITS}\}}\{{{_DIGITS}\}})"
     # A digit inside a word (H2O, x25) is no number, nor is the tail of a longer one.
-    rf"|(?P<before>{_MINUS})(?:\\?[$\u20ac\u00a3](?P<after>[-\u2212]?))?(?<![^\W_])"
+    rf"|(?P<before>{_MINUS})(?:\\?[$\u00a3\u00a5\u20a0-\u20c0](?P<after>[-\u2212]?))?(?<![^\W_])"
     rf"(?P<size>(?:{_DIGITS}(?:\.[0-9]+)?|(?<![0-9.])\.[0-9]+)(?:/{_DIGITS})?)"
 )
 
@@ -130,115 +145,3 @@ def _is_label(text: str, at: int) -> bool:
     if text[at] != "A" or ends or not _BEFORE_NOUN.match(after):
         return True
     return bool(_AFTER_LABEL.match(after) or _NAMED.search(before))
-
-
-_LINE_END = re.compile(r"\r\n|\n|\r")
-_LANGUAGE = re.compile(r"\w*")
-_PYTHON = frozenset({"python", "python3", "py"})
-_TAB, _CLOSING_INDENT = 4, 3  # columns
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Fence:
-    """A line that opens a fenced block."""
-
-    mark: str
-    """The backticks or tildes; at least as many close the block."""
-    info: str
-    """What follows them, such as `python`."""
-    indent: int
-    """Columns before it, which the block's lines lose too."""
-
-    def closes(self, opening: _Fence) -> bool:
-        return self.mark.startswith(opening.mark) and not self.info and self.indent <= opening.indent + _CLOSING_INDENT
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Block:
-    """A fenced block."""
-
-    code: str
-    """Its lines."""
-    is_python: bool
-    """Whether its fence names Python."""
-    closed: bool
-    """Whether it has a closing fence; one that has none goes on to the end of the text."""
-
-
-def last_python_block(text: str) -> str | None:
-    """The content of the last fenced block that is marked as Python and closed.
-
-    Fences are CommonMark's: three or more backticks or tildes, closed by at least as many. As in a list of steps, they
-    may be indented by any depth, which the code then loses. The mark is python, python3 or py, in any case. A blank
-    block is passed over, as an empty box is.
-
-    Args:
-        text: Any string.
-
-    Returns:
-        The code, its lines ending in one line feed each but the last, or None if there is no such block.
-    """
-    return _last([block for block in _blocks(text) if block.is_python and block.closed])
-
-
-def last_code_block(text: str) -> str | None:
-    """The code that a text most likely means, lenient about how its block is marked.
-
-    Args:
-        text: Any string.
-
-    Returns:
-        The last Python block, so that whatever the strict reading accepts, this one does; without one the last closed
-        block of any or no language, which may be no Python at all; without one the block that the text's end cuts off;
-        or None if there is none of these.
-    """
-    blocks = list(_blocks(text))
-    closed = [block for block in blocks if block.closed]
-    return _last([block for block in closed if block.is_python]) or _last(closed) or _last(blocks)
-
-
-def _last(blocks: list[_Block]) -> str | None:
-    return next((block.code for block in reversed(blocks) if block.code.strip()), None)
-
-
-def _blocks(text: str) -> Iterator[_Block]:
-    opening: _Fence | None = None
-    lines: list[str] = []
-    for line in _LINE_END.split(text):
-        fence = _fence(line)
-        if opening is None:
-            opening = fence
-        elif fence and fence.closes(opening):
-            yield _block(opening, lines, closed=True)
-            opening, lines = None, []
-        else:
-            lines.append(_outdented(line, opening.indent))
-    if opening:
-        yield _block(opening, lines, closed=False)
-
-
-def _block(opening: _Fence, lines: list[str], *, closed: bool) -> _Block:
-    language = _LANGUAGE.match(opening.info)
-    is_python = language is not None and language[0].lower() in _PYTHON
-    return _Block(code="\n".join(lines), is_python=is_python, closed=closed)
-
-
-def _fence(line: str) -> _Fence | None:
-    bare = line.lstrip(" \t")
-    info = bare.lstrip(bare[:1]) if bare.startswith(("```", "~~~")) else bare
-    mark = bare[: len(bare) - len(info)]
-    if len(mark) < 3 or (mark[0] == "`" and "`" in info):  # code between backticks within a line
-        return None
-    return _Fence(mark=mark, info=info.strip(), indent=_columns(line[: len(line) - len(bare)]))
-
-
-def _columns(blank: str) -> int:
-    return len(blank.expandtabs(_TAB))
-
-
-def _outdented(line: str, columns: int) -> str:
-    """The line with up to so many columns of white space less; in an indented block tabs become spaces."""
-    if not columns:
-        return line
-    bare = line.lstrip(" \t")
-    return " " * (_columns(line[: len(line) - len(bare)]) - columns) + bare

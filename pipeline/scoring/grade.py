@@ -1,4 +1,7 @@
-r"""Grades one answer: strictly by what is boxed last, leniently by the last number or letter if nothing is boxed."""
+r"""Grades one answer: strictly by what is boxed last, leniently by the last number or letter if nothing is boxed.
+
+Thoughts are passed over, but for the lenient reading of a text that has nothing after them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +10,7 @@ from fractions import Fraction
 from pipeline.records import Question, Score
 from pipeline.scoring.choices import label_of
 from pipeline.scoring.expressions import equal_expressions
-from pipeline.scoring.extract import boxed, last_letter, last_number
+from pipeline.scoring.extract import boxed, final_part, last_letter, last_number
 from pipeline.scoring.values import plain_values, same_writing
 
 
@@ -23,13 +26,14 @@ def grade(question: Question, text: str, *, truncated: bool) -> Score:
 
     Returns:
         The score. Its reason is about the strict answer: `correct`; `wrong`; `not_an_option` if what is boxed names
-        none of the row's options; if nothing is boxed `truncated` or `no_answer`.
+        none of the row's options; if nothing is boxed after the thoughts `truncated` or `no_answer`.
     """
     assert question.kind != "code", "programs are run, not read"
-    content = boxed(text)
+    said = final_part(text)
+    content = boxed(said)
     if content is not None:
         return _grade_boxed(question, content)
-    guess = (last_letter(text, question.labels) if question.kind == "choice" else last_number(text)) or ""
+    guess = _guess(question, said) or _guess(question, text) or ""
     return Score(
         correct=False,
         correct_lenient=bool(guess) and _is_right(question, guess),
@@ -39,8 +43,12 @@ def grade(question: Question, text: str, *, truncated: bool) -> Score:
     )
 
 
+def _guess(question: Question, text: str) -> str | None:
+    return last_letter(text, question.labels) if question.kind == "choice" else last_number(text)
+
+
 def _grade_boxed(question: Question, content: str) -> Score:
-    label = label_of(content, question.labels) if question.kind == "choice" else None
+    label = label_of(content, _options(question)) if question.kind == "choice" else None
     prediction = label or content
     right = _is_right(question, prediction)
     off_list = question.kind == "choice" and label not in question.labels
@@ -51,6 +59,16 @@ def _grade_boxed(question: Question, content: str) -> Score:
         prediction_lenient=prediction,
         reason="correct" if right else "not_an_option" if off_list else "wrong",
     )
+
+
+def _options(question: Question) -> dict[str, str]:
+    """The options' texts by label, as far as the question's text lists them: one a line, last of all."""
+    options = dict.fromkeys(question.labels, "")
+    for line in question.text.splitlines():
+        label, dot, text = line.partition(". ")
+        if dot and label in options:
+            options[label] = text
+    return options
 
 
 def _is_right(question: Question, prediction: str) -> bool:

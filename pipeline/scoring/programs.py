@@ -7,7 +7,8 @@ from typing import Self
 
 from pipeline.config import ScoringConfig
 from pipeline.records import Question, Score
-from pipeline.scoring.extract import last_code_block, last_python_block
+from pipeline.scoring.extract import final_part
+from pipeline.scoring.fences import last_code_block, last_python_block
 from pipeline.scoring.grade import grade
 from pipeline.scoring.sandbox import BrokenTestsError, CodeRun, Isolation, Limits, Sandbox, isolation
 from pipeline.scoring.sandbox.sandbox import HELP
@@ -28,6 +29,11 @@ def require_isolation(config: ScoringConfig) -> Isolation:
     if config.sandbox == "strict" and not found.complete:
         raise ValueError(f"--sandbox strict: this machine can't isolate programs (it has {found.name}); {HELP}")
     return found
+
+
+def _guess(text: str, entry_point: str) -> str | None:
+    """The code that a text without a closed Python block most likely means; the text itself where it is a program."""
+    return last_code_block(text) or (text if f"def {entry_point}(" in text else None)
 
 
 class Grader:
@@ -57,11 +63,12 @@ class Grader:
         """
         if question.kind != "code":
             return grade(question, text, truncated=truncated)
-        program = last_python_block(text)
+        said = final_part(text)
+        program = last_python_block(said)
         if program is not None:
             run = self._run(question, program)
             return self._score(run, program, strict=True, reason=run.reason)
-        guess = last_code_block(text) or (text if f"def {question.entry_point}(" in text else None)
+        guess = _guess(said, question.entry_point) or _guess(text, question.entry_point)
         reason = "truncated" if truncated else "no_answer"
         if guess is None:
             return Score(correct=False, correct_lenient=False, prediction="", prediction_lenient="", reason=reason)

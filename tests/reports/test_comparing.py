@@ -90,6 +90,21 @@ def test_budgets_that_differ_are_named_once_for_all_runs_that_they_concern():
     )
 
 
+def test_settings_of_the_chat_template_that_differ_are_named():
+    rows = rows_of([True] * 5)
+    quiet = finished_run("quiet", rows, method="text_mas", chat_options={"enable_thinking": False})
+    assert compare_runs([ALONE, quiet]).notes == (
+        "quiet and alone: the settings differ: chat_options {'enable_thinking': False} and {}",
+    )
+
+
+def test_runs_that_nothing_is_paired_with_are_told_of():
+    here, there = (finished_run(name, rows_of([True]), task=f"{name}/qa.jsonl") for name in ("..", "/abs"))
+    found = compare_runs([ALONE, LATENT, here, there])
+    assert [pair.run for pair in found.pairs] == ["latent"]
+    assert found.notes == (".., /abs: not paired, because no other run answers the same task",)
+
+
 def seeded(name, outcomes, **settings):
     return finished_run(name, rows_of(outcomes), method="latent_mas", **settings)
 
@@ -116,6 +131,16 @@ def test_a_run_that_is_there_twice_counts_once_over_seeds():
     assert "b and a: the same settings and seed, so counted as one over seeds" in found.notes
     [line] = compare_runs([*twins, seeded("c", [False], seed=1)]).seeds
     assert (line.seeds, line.accuracy.mean) == ((0, 1), 0.5)
+
+
+def test_runs_without_a_scored_question_have_no_accuracy_over_seeds():
+    outcomes_by_name = [("a", [True, True]), ("lost", [None, None]), ("c", [True, False])]
+    runs = [seeded(name, outcomes, seed=seed) for seed, (name, outcomes) in enumerate(outcomes_by_name)]
+    found = compare_runs(runs)
+    [line] = found.seeds
+    assert (line.run, line.seeds, line.accuracy.mean) == ("a", (0, 2), 0.75)
+    assert "lost: all questions are unscored, so there is no accuracy (0 is none)" in found.notes
+    assert compare_runs(runs[:2]).seeds == ()
 
 
 def test_seeds_of_other_questions_or_another_graph_do_not_share_a_line():

@@ -57,7 +57,8 @@ def test_mcnemars_p_is_that_of_a_fair_coin(only_a: int, only_b: int) -> None:
 def test_without_discordant_pairs_nothing_speaks_for_a_difference() -> None:
     run = {"a": True, "b": False, "c": True}
     same = paired(run, run)
-    assert (same.p_value, same.difference, same.low, same.high) == (1.0, 0.0, 0.0, 0.0)
+    assert (same.p_value, same.difference) == (1.0, 0.0)
+    assert same.low == -same.high < 0
 
 
 OUTCOMES = st.lists(
@@ -117,9 +118,20 @@ def test_the_bootstrap_interval_is_that_of_the_resampled_share(better: int, coun
     assert found == pytest.approx(expected, abs=1.01 / count)  # the resamples' quantiles are a step off at most
 
 
-def test_an_interval_of_differences_that_are_all_alike_is_that_difference() -> None:
-    assert bootstrap_interval([1, 1, 1]) == (1.0, 1.0)
-    assert bootstrap_interval([0] * 40) == (0.0, 0.0)
+@pytest.mark.parametrize("count", [2, 3, 40, 2376])
+def test_differences_that_are_all_alike_bound_how_many_others_there_may_be(count: int) -> None:
+    low, high = bootstrap_interval([0] * count)
+    assert (1 - high) ** count == pytest.approx(0.025)  # so many others would have stayed unseen this rarely
+    assert low == -high
+    assert bootstrap_interval([1] * count) == pytest.approx((1 - 2 * high, 1.0))
+    assert bootstrap_interval([-1] * count) == pytest.approx((-1.0, 2 * high - 1))
+
+
+def test_an_interval_narrows_with_the_questions_and_has_a_width_from_the_second_on() -> None:
+    widths = [high - low for low, high in (bootstrap_interval([1] * count) for count in (1, 2, 3, 30, 300))]
+    assert widths == sorted(widths, reverse=True)
+    assert widths[0] == 2
+    assert widths[-1] > 0.02
 
 
 @pytest.mark.parametrize("few", [[], [1]])

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.scoring import boxed, last_letter, last_number
+from pipeline.scoring import boxed, final_part, last_letter, last_number
 
 HOSTILE = st.text(alphabet="\\boxed{}()[]*$-.,/%0123456789ABab \n\u2212")
 MANY = 200_000
@@ -47,6 +47,8 @@ def test_the_last_balanced_box_counts(text: str, content: str | None) -> None:
         ("half is .5", ".5"),
         ("-$5 or $-5", "-5"),
         ("it is \u22127 degrees", "-7"),
+        ("-\u00a55 or \u20b9-5", "-5"),
+        ("-\u00a55", "-5"),
         ("5-3", "3"),
         ("- 3 apples", "3"),
         ("18%", "18"),
@@ -97,6 +99,24 @@ def test_the_last_letter_by_itself_counts_and_an_article_does_not(text: str, let
     assert last_letter(text, ("A", "B", "C", "D")) == letter
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("so 18", "so 18"),
+        ("<think>hm</think> so 18", " so 18"),
+        ("hm</think> so 18", " so 18"),
+        ("<think>a</think> b <think>c</think> d", " d"),
+        ("<think>hm", ""),
+        ("<think>a</think> b <think>c", ""),
+        ("<think>a</think>", ""),
+        ("</think", "</think"),
+        ("", ""),
+    ],
+)
+def test_what_follows_the_thoughts_is_said_and_thoughts_that_never_end_say_nothing(text: str, said: str) -> None:
+    assert final_part(text) == said
+
+
 def test_without_labels_there_is_no_letter() -> None:
     assert last_letter("A", ()) is None
 
@@ -116,11 +136,12 @@ def test_a_box_at_the_end_is_found_after_any_text_that_leaves_no_escape_open(bef
 
 
 @pytest.mark.parametrize(
-    "piece", ["{", "}", "\\", "\\boxed{", "\\boxed", "\\frac{1", "1", ",111", "1/", "-", "$", "A ", "(a", " ", "1,"]
+    "piece",
+    ["{", "}", "\\", "\\boxed{", "\\boxed", "\\frac{1", "1", ",111", "1/", "-", "$", "A ", "(a", " ", "1,", "<think>"],
 )
 def test_long_texts_take_linear_time(piece: str) -> None:
     text = piece * (MANY // len(piece))
     started = time.perf_counter()
-    boxed(text), last_number(text), last_letter(text, "ABCD")
+    final_part(text), boxed(text), last_number(text), last_letter(text, "ABCD")
     # A quadratic scan of this length takes minutes.
     assert time.perf_counter() - started < 5

@@ -92,6 +92,19 @@ def test_the_last_python_block_counts(grader: Grader) -> None:
     assert not grader.grade(QUESTION, fenced(QUESTION.gold) + wrong, truncated=False).correct
 
 
+def test_a_block_left_open_in_the_thoughts_does_not_swallow_the_answer(grader: Grader) -> None:
+    thoughts = "<think>Say\n```python\ndef double(x):\n    return 0\nno.\n</think>\n"
+    score = grader.grade(QUESTION, thoughts + fenced(QUESTION.gold), truncated=False)
+    assert (score.correct, score.prediction) == (True, QUESTION.gold)
+    score = grader.grade(QUESTION, thoughts + QUESTION.gold, truncated=False)
+    assert (score.correct, score.correct_lenient, score.reason) == (False, True, "no_answer")
+
+
+def test_code_in_thoughts_that_never_end_counts_leniently_only(grader: Grader) -> None:
+    score = grader.grade(QUESTION, "<think>" + fenced(QUESTION.gold), truncated=True)
+    assert (score.correct, score.correct_lenient, score.reason) == (False, True, "truncated")
+
+
 def test_other_kinds_are_graded_without_a_sandbox() -> None:
     with Grader(ScoringConfig()) as grader:
         number = Question(id="n", text="?", kind="number", gold="18")
