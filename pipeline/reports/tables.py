@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
@@ -15,7 +16,9 @@ LABELS = {"single": "Single", "text_mas": "TextMAS", "latent_mas": "LatentMAS"}
 
 def run_table(metrics: Mapping[str, Any]) -> Table:
     """One run's totals, a line each."""
-    table = Table(title=f"{LABELS.get(metrics['method'], metrics['method'])} on {metrics['task']}", show_header=False)
+    table = Table(
+        title=f"{LABELS.get(metrics['method'], metrics['method'])} on {_shown(metrics['task'])}", show_header=False
+    )
     table.add_column(style="bold")
     table.add_column(justify="right")
     for label, text in _lines(metrics):
@@ -40,7 +43,7 @@ def comparison_table(runs: Sequence[Mapping[str, Any]], names: Sequence[str] = (
             *names[place : place + 1],
             LABELS.get(run["method"], run["method"]),
             run["graph"],
-            run["task"],
+            _shown(run["task"]),
             str(run["num_questions"]),
             f"{100 * run['accuracy']:.1f}",
             f"{100 * run['accuracy_low']:.0f}-{100 * run['accuracy_high']:.0f}",
@@ -69,7 +72,7 @@ def pairs_table(pairs: Sequence[PairedRuns]) -> Table:
         table.add_row(
             pair.run,
             pair.baseline,
-            pair.task,
+            _shown(pair.task),
             str(r.questions),
             f"{100 * r.accuracy_a:.1f}",
             f"{100 * r.accuracy_b:.1f}",
@@ -91,8 +94,13 @@ def seeds_table(seeded: Sequence[SeededRuns]) -> Table:
         shares = (a.mean, a.standard_deviation, a.low, a.high)
         label = LABELS.get(group.method, group.method)
         figures = [f"{100 * share:.1f}" for share in shares]
-        table.add_row(group.run, label, group.graph, group.task, str(a.seeds), *figures)
+        table.add_row(group.run, label, group.graph, _shown(group.task), str(a.seeds), *figures)
     return table
+
+
+def _shown(task: str) -> str:
+    """A task as tables name it: a file of one's own without its folders, which would take the room of figures."""
+    return Path(task).name
 
 
 def _table(*, title: str, caption: str) -> Table:

@@ -120,3 +120,9 @@ def test_tables_show_every_run():
     metrics = summarize([row(1)], RunConfig(), graph="sequential", run_id="r", run_dir="d").to_dict()
     assert run_table(metrics).row_count > 5
     assert comparison_table([metrics, metrics]).row_count == 2
+
+
+def test_tables_name_a_file_of_ones_own_without_its_folders():
+    metrics = summarize([], RunConfig.from_flat({"task": "/a/long/way/quiz.jsonl"}), graph="g", run_id="r", run_dir="d")
+    assert list(comparison_table([metrics.to_dict()]).columns[2].cells) == ["quiz.jsonl"]
+    assert str(run_table(metrics.to_dict()).title).endswith(" on quiz.jsonl")
