@@ -14,7 +14,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, get_args
 
-from pipeline.benchmarks.base import Row, letters_for, shown, text_in, texts_in, with_options
+from pipeline.benchmarks.base import Row, letters_for, on_one_line, shown, text_in, texts_in, with_options
 from pipeline.records import Kind, Question
 
 COLUMNS = ("question", "answer", "kind", "choices", "tests", "entry_point", "id")
@@ -84,7 +84,7 @@ def _number(row: Row, name: str) -> Question:
 
 
 def _choice(row: Row, name: str) -> Question:
-    options = texts_in(row.get("choices"), "column 'choices'")
+    options = [on_one_line(option) for option in texts_in(row.get("choices"), "column 'choices'")]
     if len(set(options)) < len(options):
         twice = next(option for option in options if options.count(option) > 1)
         raise ValueError(f"column 'choices' holds {shown(twice)} twice")
@@ -93,7 +93,7 @@ def _choice(row: Row, name: str) -> Question:
         id=name,
         text=with_options(text_in(row, "question"), options),
         kind="choice",
-        gold=_chosen(text_in(row, "answer").strip(), dict(zip(labels, options, strict=True))),
+        gold=_chosen(on_one_line(text_in(row, "answer")), dict(zip(labels, options, strict=True))),
         labels=labels,
     )
 

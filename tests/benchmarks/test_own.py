@@ -87,6 +87,13 @@ def test_a_choice_is_answered_by_its_letter_or_text(answer: str) -> None:
     assert own_question(CHOICE | {"answer": answer}, "").gold == "B"
 
 
+@pytest.mark.parametrize("answer", ["A", "Sand\nB. Water", "Sand  B. Water"])
+def test_an_option_that_holds_a_line_break_makes_no_second_one(answer: str) -> None:
+    question = own_question(CHOICE | {"choices": ["Sand\nB. Water", "Glass"], "answer": answer}, "")
+    assert question.text == "Which is wet?\n\nA. Sand B. Water\nB. Glass"
+    assert question.gold == "A"
+
+
 def test_a_function_that_the_question_does_not_name_is_named() -> None:
     question = own_question(CODE | {"question": "Add two numbers."}, "")
     assert question.text == "Add two numbers.\n\nThe function's name must be add."
@@ -138,6 +145,7 @@ def test_other_line_endings_blank_lines_and_a_byte_order_mark_are_no_matter(tmp_
         (CHOICE | {"choices": ["Sand", ""]}, "column 'choices' must be a list of texts"),
         (CHOICE | {"choices": ["Sand"], "answer": "A"}, "there must be 2 to 26 options, got 1"),
         (CHOICE | {"choices": ["Sand", "Water", "Sand"]}, "column 'choices' holds 'Sand' twice"),
+        (CHOICE | {"choices": ["a b", "a\nb"]}, "column 'choices' holds 'a b' twice"),
         (CHOICE | {"choices": ["B", "C"]}, "answer 'B' is one choice's letter and another's text"),
         (CODE | {"tests": None}, "column 'tests' must hold text, got None"),
         (CODE | {"tests": "assert add(1"}, "column 'tests' must hold a Python program: "),
@@ -165,6 +173,7 @@ def test_a_row_of_parquet_is_counted_from_0(tmp_path: Path) -> None:
     ("text", "why"),
     [
         ('{"question": "a"', ", line 1 (the first is 1): no valid JSON: "),
+        ('{"answer": "1", "answer": "2"}', ", line 1 (the first is 1): no valid JSON: 'answer' stands there twice"),
         ('\n\n["a"]', ", line 3 (the first is 1): must be a JSON object, {...}, got ['a']"),
         ("[" * 100_000, ", line 1 (the first is 1): no valid JSON: "),
         ("", " has no rows; at least one is needed"),
