@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.benchmarks import load_questions
 from pipeline.benchmarks.own import own_question
+from pipeline.scoring import grade
 
 NUMBER = {"question": "What is 1 + 1?", "answer": "2", "kind": "number"}
 CHOICE = {"question": "Which is wet?", "answer": "B", "kind": "choice", "choices": ["Sand", "Water", "Glass"]}
@@ -77,9 +78,27 @@ def test_a_row_may_have_an_id_and_numbers_may_be_numbers() -> None:
     assert own_question(CHOICE | {"choices": ["3", "4"], "answer": 4}, "").gold == "B"
 
 
-@pytest.mark.parametrize("gold", ["-18", "2,125", "$5", "50%", r"\frac{1}{2}", r"2\sqrt{3}", r"\pi", "1e5", "3:2"])
-def test_a_number_may_be_an_expression(gold: str) -> None:
-    assert own_question(NUMBER | {"answer": gold}, "").gold == gold
+@pytest.mark.parametrize(
+    "gold",
+    [
+        "-18", "2,125", "$5", "50%", r"\frac{1}{2}", r"2\sqrt{3}", r"\pi", "1e5", "1 200", "1,200.50", "2 1/2", "1/0.5",
+        r"\frac{1}{10}", "3:2", "10:30", "(1,2)", "(0,5)", "1, 2", r"\left(1,2\right)",
+    ],
+)  # fmt: skip
+def test_a_number_may_be_an_expression_a_pair_or_a_ratio_and_is_right_itself(gold: str) -> None:
+    question = own_question(NUMBER | {"answer": gold}, "")
+    assert question.gold == gold
+    assert grade(question, rf"\boxed{{{gold}}}", truncated=False).correct
+
+
+@pytest.mark.parametrize(
+    "gold", ["0,5", "-1,25", "1,2000", "1/0", "1/0.0", r"\frac{1}{0}", r"\frac10", "1 2 3", "1 20", "1 2 3/4", "1.2.3"]
+)
+def test_what_looks_like_a_number_and_has_no_value_is_refused(gold: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"column 'answer' must hold a number .* a pair \(1, 2\) or a ratio 3:2, of up"
+    ):
+        own_question(NUMBER | {"answer": gold}, "")
 
 
 @pytest.mark.parametrize("answer", ["B", "b", "Water", " Water "])
