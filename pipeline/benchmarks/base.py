@@ -109,6 +109,11 @@ def with_options(stem: str, options: Sequence[str]) -> str:
     return "\n".join([stem.strip(), "", *lines])
 
 
+def on_one_line(text: str) -> str:
+    """An option's text without line breaks and doubled spaces, since options are listed one a line."""
+    return " ".join(text.split())
+
+
 def shown(value: object) -> str:
     """A value as an error message quotes it: on one line, and not all of a long one."""
     text = repr(value)

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from pipeline.benchmarks.base import Row, one_line, shown
 
@@ -80,9 +81,18 @@ def read_json_lines(path: Path) -> list[PlacedRow]:
 
 def _json_object(line: str, where: str) -> Row:
     try:
-        row = json.loads(line)
+        row = json.loads(line, object_pairs_hook=_without_twins)
     except (ValueError, RecursionError) as error:
         raise ValueError(f"{where} (the first is 1): no valid JSON: {one_line(error)}") from error
     if not isinstance(row, dict):
         raise ValueError(f"{where} (the first is 1): must be a JSON object, {{...}}, got {shown(row)}")
+    return row
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object; Python's own reading takes the last of two values of one name without a word."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        names = [name for name, _ in pairs]
+        raise ValueError(f"{shown(next(name for name in names if names.count(name) > 1))} stands there twice")
     return row

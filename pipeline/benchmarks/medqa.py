@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pipeline.benchmarks.base import Benchmark, Row, letters_for, text_in, texts_in, with_options
+from pipeline.benchmarks.base import Benchmark, Row, letters_for, on_one_line, text_in, texts_in, with_options
 from pipeline.records import Question
 
 
@@ -19,11 +19,11 @@ def case_question(row: Row, default_id: str) -> Question:
     Raises:
         ValueError: If a column doesn't hold what it should, or the answer is not the text of exactly one option.
     """
-    listed, answer = texts_in(row.get("options"), "options"), _on_one_line(text_in(row, "answer"))
+    listed, answer = texts_in(row.get("options"), "options"), on_one_line(text_in(row, "answer"))
     labels = letters_for(listed)
     if any(not option.startswith(f"{label}. ") for label, option in zip(labels, listed, strict=True)):
         raise ValueError(f"options must start with 'A. ', 'B. ', ... in order, got {', '.join(listed)}")
-    options = [_on_one_line(option[3:]) for option in listed]
+    options = [on_one_line(option[3:]) for option in listed]
     if options.count(answer) != 1:
         raise ValueError(f"the answer {answer!r} must be the text of exactly one option: {', '.join(options)}")
     stem, _, _ = text_in(row, "question").partition("\n" + "\n".join(row["options"]))
@@ -34,11 +34,6 @@ def case_question(row: Row, default_id: str) -> Question:
         gold=labels[options.index(answer)],
         labels=labels,
     )
-
-
-def _on_one_line(text: str) -> str:
-    """The text without the line breaks that a few options end in, since options are listed one a line."""
-    return " ".join(text.split())
 
 
 MEDQA = Benchmark(

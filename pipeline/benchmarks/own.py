@@ -14,7 +14,7 @@ from collections.abc import Callable
 from difflib import get_close_matches
 from typing import Any, get_args
 
-from pipeline.benchmarks.base import Row, letters_for, shown, text_in, texts_in, with_options
+from pipeline.benchmarks.base import Row, letters_for, on_one_line, shown, text_in, texts_in, with_options
 from pipeline.records import Kind, Question
 
 COLUMNS = ("question", "answer", "kind", "choices", "tests", "entry_point", "id")
@@ -23,6 +23,13 @@ COLUMNS = ("question", "answer", "kind", "choices", "tests", "entry_point", "id"
 _ONLY_FOR: dict[str, Kind] = {"choices": "choice", "tests": "code", "entry_point": "code"}
 _COMMAND = re.compile(r"\\[A-Za-z]+|(?<=[0-9])[eE](?=[-+]?[0-9])")
 _MAX_NUMBER_CHARS = 100
+# What looks like a number and has no value: 0,5 outside of brackets, where it may be a pair; 1.2.3; 1 2 3; 1/0.
+_THOUSANDS = re.compile(r"(?<![0-9])[0-9]{1,3}(?:(?:,[0-9]{3})+|(?: [0-9]{3})+)(?![0-9])|[0-9]+ (?=[0-9]+\s?/\s?[0-9])")
+_IN_BRACKETS = re.compile(r"(?:\\left|[\\$])*[(\[{]")
+_NO_VALUE = re.compile(
+    r"[0-9]\.[0-9]*\.|[0-9]\s+[0-9.]|/\s*(?=[0.]*0)0*\.?0*(?![0-9.])"
+    r"|\\[dt]?frac(?:\s*\{[^{}]*\}\s*\{\s*0+\.?0*\s*\}|\s*[0-9]\s*0)"
+)
 
 
 def own_question(row: Row, default_id: str) -> Question:
@@ -75,16 +82,22 @@ def _number(row: Row, name: str) -> Question:
     gold = text_in(row, "answer").strip()
     has_value = re.search(r"[0-9]|\\pi(?![A-Za-z])", gold)
     has_words = re.search(r"[^\W\d_]", _COMMAND.sub("", gold))
-    if not has_value or has_words or len(gold) > _MAX_NUMBER_CHARS:
+    if not has_value or has_words or len(gold) > _MAX_NUMBER_CHARS or _lacks_value(gold):
         allowed = (
-            rf"a number without words, such as 18, 2,125 or \frac{{1}}{{2}}, of up to {_MAX_NUMBER_CHARS} characters"
+            rf"a number without words, such as 18, 2,125, 0.5 or \frac{{1}}{{2}}, a pair (1, 2) or a ratio 3:2, "
+            f"of up to {_MAX_NUMBER_CHARS} characters"
         )
         raise ValueError(f"column 'answer' must hold {allowed}, got {shown(gold)}")
     return Question(id=name, text=text_in(row, "question").strip(), kind="number", gold=gold)
 
 
+def _lacks_value(gold: str) -> bool:
+    rest = _THOUSANDS.sub("0", gold)
+    return bool(_NO_VALUE.search(rest) or (re.search("[0-9],[0-9]", rest) and not _IN_BRACKETS.match(gold)))
+
+
 def _choice(row: Row, name: str) -> Question:
-    options = texts_in(row.get("choices"), "column 'choices'")
+    options = [on_one_line(option) for option in texts_in(row.get("choices"), "column 'choices'")]
     if len(set(options)) < len(options):
         twice = next(option for option in options if options.count(option) > 1)
         raise ValueError(f"column 'choices' holds {shown(twice)} twice")
@@ -93,7 +106,7 @@ def _choice(row: Row, name: str) -> Question:
         id=name,
         text=with_options(text_in(row, "question"), options),
         kind="choice",
-        gold=_chosen(text_in(row, "answer").strip(), dict(zip(labels, options, strict=True))),
+        gold=_chosen(on_one_line(text_in(row, "answer")), dict(zip(labels, options, strict=True))),
         labels=labels,
     )
 

@@ -10,6 +10,7 @@ import pytest
 
 from pipeline.benchmarks import load_questions
 from pipeline.benchmarks.own import own_question
+from pipeline.scoring import grade
 
 NUMBER = {"question": "What is 1 + 1?", "answer": "2", "kind": "number"}
 CHOICE = {"question": "Which is wet?", "answer": "B", "kind": "choice", "choices": ["Sand", "Water", "Glass"]}
@@ -77,14 +78,39 @@ def test_a_row_may_have_an_id_and_numbers_may_be_numbers() -> None:
     assert own_question(CHOICE | {"choices": ["3", "4"], "answer": 4}, "").gold == "B"
 
 
-@pytest.mark.parametrize("gold", ["-18", "2,125", "$5", "50%", r"\frac{1}{2}", r"2\sqrt{3}", r"\pi", "1e5", "3:2"])
-def test_a_number_may_be_an_expression(gold: str) -> None:
-    assert own_question(NUMBER | {"answer": gold}, "").gold == gold
+@pytest.mark.parametrize(
+    "gold",
+    [
+        "-18", "2,125", "$5", "50%", r"\frac{1}{2}", r"2\sqrt{3}", r"\pi", "1e5", "1 200", "1,200.50", "2 1/2", "1/0.5",
+        r"\frac{1}{10}", "3:2", "10:30", "(1,2)", "(0,5)", "1, 2", r"\left(1,2\right)",
+    ],
+)  # fmt: skip
+def test_a_number_may_be_an_expression_a_pair_or_a_ratio_and_is_right_itself(gold: str) -> None:
+    question = own_question(NUMBER | {"answer": gold}, "")
+    assert question.gold == gold
+    assert grade(question, rf"\boxed{{{gold}}}", truncated=False).correct
+
+
+@pytest.mark.parametrize(
+    "gold", ["0,5", "-1,25", "1,2000", "1/0", "1/0.0", r"\frac{1}{0}", r"\frac10", "1 2 3", "1 20", "1 2 3/4", "1.2.3"]
+)
+def test_what_looks_like_a_number_and_has_no_value_is_refused(gold: str) -> None:
+    with pytest.raises(
+        ValueError, match=r"column 'answer' must hold a number .* a pair \(1, 2\) or a ratio 3:2, of up"
+    ):
+        own_question(NUMBER | {"answer": gold}, "")
 
 
 @pytest.mark.parametrize("answer", ["B", "b", "Water", " Water "])
 def test_a_choice_is_answered_by_its_letter_or_text(answer: str) -> None:
     assert own_question(CHOICE | {"answer": answer}, "").gold == "B"
+
+
+@pytest.mark.parametrize("answer", ["A", "Sand\nB. Water", "Sand  B. Water"])
+def test_an_option_that_holds_a_line_break_makes_no_second_one(answer: str) -> None:
+    question = own_question(CHOICE | {"choices": ["Sand\nB. Water", "Glass"], "answer": answer}, "")
+    assert question.text == "Which is wet?\n\nA. Sand B. Water\nB. Glass"
+    assert question.gold == "A"
 
 
 def test_a_function_that_the_question_does_not_name_is_named() -> None:
@@ -138,6 +164,7 @@ def test_other_line_endings_blank_lines_and_a_byte_order_mark_are_no_matter(tmp_
         (CHOICE | {"choices": ["Sand", ""]}, "column 'choices' must be a list of texts"),
         (CHOICE | {"choices": ["Sand"], "answer": "A"}, "there must be 2 to 26 options, got 1"),
         (CHOICE | {"choices": ["Sand", "Water", "Sand"]}, "column 'choices' holds 'Sand' twice"),
+        (CHOICE | {"choices": ["a b", "a\nb"]}, "column 'choices' holds 'a b' twice"),
         (CHOICE | {"choices": ["B", "C"]}, "answer 'B' is one choice's letter and another's text"),
         (CODE | {"tests": None}, "column 'tests' must hold text, got None"),
         (CODE | {"tests": "assert add(1"}, "column 'tests' must hold a Python program: "),
@@ -165,6 +192,7 @@ def test_a_row_of_parquet_is_counted_from_0(tmp_path: Path) -> None:
     ("text", "why"),
     [
         ('{"question": "a"', ", line 1 (the first is 1): no valid JSON: "),
+        ('{"answer": "1", "answer": "2"}', ", line 1 (the first is 1): no valid JSON: 'answer' stands there twice"),
         ('\n\n["a"]', ", line 3 (the first is 1): must be a JSON object, {...}, got ['a']"),
         ("[" * 100_000, ", line 1 (the first is 1): no valid JSON: "),
         ("", " has no rows; at least one is needed"),

@@ -10,7 +10,24 @@ from pipeline.scoring import last_code_block, last_python_block
 
 CODE = "def one():\n    return 1"
 LINES = st.lists(
-    st.sampled_from(["```", "````", "~~~", "```python", "~~~py", "   ```", "\t```", "    ```py", "", "x = 1", "    y"])
+    st.sampled_from(
+        [
+            "```",
+            "````",
+            "~~~",
+            "```python",
+            "~~~py",
+            "   ```",
+            "\t```",
+            "    ```py",
+            "",
+            "x = 1",
+            "    y",
+            "> ```",
+            "- ```py",
+            ">",
+        ]
+    )
 )
 
 PROSE = st.text(st.characters(exclude_characters="`~\r\n", exclude_categories=["Cs"]))
@@ -34,6 +51,17 @@ PROSE = st.text(st.characters(exclude_characters="`~\r\n", exclude_categories=["
         f"```python\n{CODE}\n```\n```python\nx =",
         "1. Write it:\n    ```python\n    def one():\n        return 1\n    ```",
         "1. Write it:\n\t```python\n\tdef one():\n\t    return 1\n\t```",
+        "- ```python\n  def one():\n      return 1\n  ```",
+        f"- ```python\n{CODE}\n```",
+        f"10. ```python\n{CODE}\n```",
+        "1.  * ```python\n      def one():\n          return 1\n      ```",
+        "> ```python\n> def one():\n>     return 1\n> ```\nDone.",
+        "> > ```python\n> > def one():\n> >     return 1\n> > ```",
+        "> - ```python\n>   def one():\n>       return 1\n>   ```",
+        f"> ```python\n> x =\n\n```python\n{CODE}\n```",
+        f"```{{python}}\n{CODE}\n```",
+        f"``` {{.python .numbered}}\n{CODE}\n```",
+        f"```{{r}}\nx <- 1\n```\n```{{python, echo=FALSE}}\n{CODE}\n```\n```{{r}}\nx\n```",
         f"Use ```python``` here.\n```python\n{CODE}\n```",
     ],
 )
@@ -51,6 +79,8 @@ def test_the_last_closed_python_block_is_the_answer_in_both_readings(text: str) 
         f"```python\n{CODE}",
         f"Here it is: \n```python\n{CODE}\n``",
         f"```\n{CODE}\n```\n```",
+        "> ```python\n> def one():\n>     return 1\nAnd so on.\n```",
+        f"```{{r}}\n{CODE}\n```",
     ],
 )
 def test_another_block_and_one_that_is_cut_off_count_only_leniently(text: str) -> None:
@@ -73,8 +103,9 @@ def test_without_a_block_there_is_no_code(text: str) -> None:
         '"""\n    ```\n    one()\n    ```\n    """',
         '"""\n~~~\n"""',
         '"""\n```python\n"""',
+        '"""\n- ```\n> ```\n"""',
     ],
-    ids=["in a line", "far indented", "of the other kind", "with a language"],
+    ids=["in a line", "far indented", "of the other kind", "with a language", "in a list or a quote"],
 )
 def test_what_looks_like_a_fence_inside_the_code_does_not_close_it(inner: str) -> None:
     assert last_python_block(f"```python\n{inner}\nx = 1\n```") == f"{inner}\nx = 1"
@@ -107,10 +138,29 @@ def test_whatever_stands_in_a_block_comes_out_as_it_is(before: str, lines: list[
     assert last_python_block(f"{before}\n```python\n{code}\n```\n{after}") == code
 
 
-@pytest.mark.parametrize("piece", ["`", "~", "```\n", "~~~py\n", " ", "\t", " ```py\n\t", "\r", "```python ", "`a"])
+@pytest.mark.parametrize(
+    "piece",
+    [
+        "`",
+        "~",
+        "```\n",
+        "~~~py\n",
+        " ",
+        "\t",
+        " ```py\n\t",
+        "\r",
+        "```python ",
+        "`a",
+        ">",
+        "> ",
+        "- ",
+        "> ```\n",
+        "1. ",
+    ],
+)
 def test_a_megabyte_of_fences_takes_linear_time(piece: str) -> None:
     text = piece * (1_000_000 // len(piece))
     started = time.perf_counter()
-    last_python_block(text), last_code_block(f"```\n{text}")
+    last_python_block(text), last_code_block(f"```\n{text}"), last_code_block(f"{text}```\n{text}")
     # A quadratic scan of this length takes minutes.
     assert time.perf_counter() - started < 30
