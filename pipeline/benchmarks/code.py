@@ -11,13 +11,16 @@ import warnings
 from pipeline.benchmarks.base import Benchmark, Row, text_in, texts_in
 from pipeline.records import Question
 
+_COMPARED = "        exact_match = exp == (out is not None)\n"
 _MENDED = {
     "HumanEval/32": (
         "assert _poly(*candidate(*inp), inp) <= 0.0001",
         "assert abs(_poly(*inp, candidate(*inp))) <= 0.0001",
-    )
+    ),
+    **dict.fromkeys(("Mbpp/737", "Mbpp/787", "Mbpp/794"), (_COMPARED, f"{_COMPARED}    assert exact_match\n")),
 }
-"""Tests that fail on the data set's own solution, and what they were meant to be: here a root is unpacked as a list."""
+"""Tests that fail on the data set's own solution (a root is unpacked as a list) or pass on any program (what was compared
+is never asserted), and what they were meant to be."""
 _COMPLETE = "Complete this Python function so that it does what its description says."
 _EXAMPLES = "Your function must pass tests such as these:"
 
@@ -44,7 +47,7 @@ def function_question(row: Row, default_id: str) -> Question:
         text=f"{_COMPLETE}\n\n{prompt.strip()}",
         kind="code",
         gold=prompt + text_in(row, "canonical_solution"),
-        tests=f"{test.replace(*_MENDED.get(task_id, ('', '')))}\ncheck({entry_point})",
+        tests=f"{_mended(task_id, test)}\ncheck({entry_point})",
         entry_point=entry_point,
     )
 
@@ -73,9 +76,13 @@ def described_question(row: Row, default_id: str) -> Question:
         text="\n".join([text_in(row, "prompt").strip(), "", _EXAMPLES, "", *imports, *examples]),
         kind="code",
         gold="\n".join([*imports, code]),
-        tests="\n".join([*imports, text_in(row, "test")]),
+        tests="\n".join([*imports, _mended(f"Mbpp/{number}", text_in(row, "test"))]),
         entry_point=_tested_function(code, examples),
     )
+
+
+def _mended(task_id: str, test: str) -> str:
+    return test.replace(*_MENDED[task_id]) if task_id in _MENDED else test
 
 
 def _tested_function(code: str, examples: list[str]) -> str:
