@@ -19,8 +19,8 @@ _MENDED = {
     ),
     **dict.fromkeys(("Mbpp/737", "Mbpp/787", "Mbpp/794"), (_COMPARED, f"{_COMPARED}    assert exact_match\n")),
 }
-"""Tests that fail on the data set's own solution (a root is unpacked as a list) or pass on any program (what was compared
-is not asserted), and what they were meant to be."""
+"""Tests that fail on the data set's own solution (a root is unpacked as a list) or pass on any program (what was
+compared is not asserted), and what they were meant to be."""
 _COMPLETE = "Complete this Python function so that it does what its description says."
 _EXAMPLES = "Your function must pass tests such as these:"
 
