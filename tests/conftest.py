@@ -50,6 +50,7 @@ def shared_store(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return ["--tracking-uri", f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"]
 
 
+@pytest.hookimpl(tryfirst=True)  # before the hook that reads the marks of groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Keeps all tests that need a cluster in one process: two Ray heads at once on one machine disturb each other."""
     for item in items:
