@@ -469,9 +469,11 @@ def f():
         """
 import threading, time
 def f():
-    threads = [threading.Thread(target=time.sleep, args=(2,)) for _ in range(40)]
-    for thread in threads: thread.start()
-    for thread in threads: thread.join()
+    threading.stack_size(1 << 16)
+    locks = [threading.Lock() for _ in range(40)]
+    for lock in locks: lock.acquire()
+    for lock in locks: threading.Thread(target=lock.acquire, daemon=True).start()
+    time.sleep(2)
     return 42""",
     ),
 }

@@ -26,6 +26,14 @@ REPORT_SECONDS = 60
 """How long it may take to clear up after an answer."""
 END_SECONDS = 10
 """How long it may take to end."""
+ENVIRONMENT = {
+    "PYTHONHASHSEED": "0",  # an answer that hangs on the order of a set gets the same verdict every time
+    "OPENBLAS_NUM_THREADS": "1",
+    "OMP_NUM_THREADS": "1",
+    "MALLOC_ARENA_MAX": "1",  # threads don't take address space by the 64 MB
+    "LANG": "C.UTF-8",
+}
+"""What the warden finds in its environment; an answer finds less."""
 BEGIN = f"""
 import sys, types
 for name, path in (("pipeline", ""), ("pipeline.scoring", ""), ("pipeline.scoring.sandbox", {HERE!r})):
@@ -164,8 +172,7 @@ class Sandbox:
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.PIPE,
                 start_new_session=True,
-                # One hash seed, so that an answer that hangs on the order of a set gets the same verdict every time.
-                env={"PYTHONHASHSEED": "0", "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "LANG": "C.UTF-8"},
+                env=ENVIRONMENT,
             )
 
     def _attend(self, limit: int, program: str, order: str) -> tuple[bytes, Ended]:
