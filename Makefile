@@ -42,12 +42,15 @@ demo: $(READY)
 	@$(BIN)/python jobs/compare.py $(DEMO)
 	@echo "Compare the runs in the browser: make ui"
 
+# Tests that need a cluster run in one process, one after another: two Ray heads on one machine disturb each other.
 test: $(READY)
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup -m 'not slow'
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m 'not slow and not ray'
+	$(BIN)/python -m pytest -m 'ray and not slow'
 
 # Also what takes minutes each: processes and nodes that are killed, `ray up` over ssh, two nodes with a link between them.
 test-all: $(READY)
-	$(BIN)/python -m pytest -n $(TEST_WORKERS) --dist loadgroup
+	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m 'not ray'
+	$(BIN)/python -m pytest -m ray
 
 check: $(READY)
 	$(BIN)/ruff check .

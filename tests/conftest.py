@@ -48,11 +48,3 @@ def ray_head() -> Iterator[RayHead]:
 def shared_store(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """One MLflow store for the runs whose tracking is not looked at: making a new one takes seconds."""
     return ["--tracking-uri", f"sqlite:///{tmp_path_factory.mktemp('store') / 'mlflow.db'}"]
-
-
-@pytest.hookimpl(tryfirst=True)  # before the hook that reads the marks of groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps all tests that need a cluster in one process: two Ray heads at once on one machine disturb each other."""
-    for item in items:
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
