@@ -115,8 +115,11 @@ class Agent:
         start = batch.cursor
         hidden_BD = prefill(self.lm, batch, prompts)
         # 2. Think or write.
-        deeds = self.conduct.act(self._scene(requests, prompts, batch, start, hidden_BD))
+        scene = self._scene(requests, prompts, batch, start, hidden_BD)
+        self.conduct.observer.reads(scene)
+        deeds = self.conduct.act(scene)
         self.lm.synchronize()
+        self.conduct.observer.ends(scene, deeds)
         # 3. Book what was used.
         share = (time.perf_counter() - began) / len(requests)
         return [

@@ -8,10 +8,12 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Protocol
 
 from torch import Tensor
 
+from pipeline.agents.observing import NOBODY, Observer
 from pipeline.config import DecodingConfig
 from pipeline.engine import Alignment, LanguageModel, Lens, Recorder, decode, think
 from pipeline.graphs import allowance
@@ -83,6 +85,10 @@ class Conduct(Protocol):
     """What an agent does once its prompt is in memory."""
 
     @property
+    def observer(self) -> Observer:
+        """Who watches."""
+
+    @property
     def columns(self) -> int:
         """Positions that it adds for certain; room for them is made with the prompt's."""
 
@@ -104,6 +110,8 @@ class Thinking:
     """Whether segments get a digest that their reader can verify."""
     keep_inputs: bool = False
     """Whether segments carry what the model was fed, so that another replica can compute them again."""
+    observer: Observer = NOBODY
+    """Told of every latent step."""
 
     @property
     def columns(self) -> int:
@@ -113,9 +121,20 @@ class Thinking:
     def act(self, scene: Scene) -> list[Deed]:
         """Thinks for m steps."""
         lens = Lens(scene.lm, [row for row, request in enumerate(scene.requests) if request.traced])
-        recorder = Recorder(scene.hidden_BD, then=lens)
-        watch = recorder if self.keep_inputs else lens
-        think(scene.lm, scene.batch, scene.hidden_BD, self.alignment, self.latent_steps, watch=watch)
+
+        def watch(step: int, hidden_BD: Tensor, embeds_BD: Tensor) -> None:
+            lens(step, hidden_BD, embeds_BD)
+            self.observer.thinks(scene, step, hidden_BD, embeds_BD)
+
+        recorder = Recorder(scene.hidden_BD, then=watch)
+        think(
+            scene.lm,
+            scene.batch,
+            scene.hidden_BD,
+            self.alignment,
+            self.latent_steps,
+            watch=recorder if self.keep_inputs else watch,
+        )
         inputs = recorder.inputs(scene.prompts) if self.keep_inputs else [None] * len(scene.requests)
         segments = [self.segment(scene, row, fed) for row, fed in enumerate(inputs)]
         began = time.perf_counter()
@@ -153,6 +172,8 @@ class Writing:
     """Budget and sampling."""
     share: int | None = None
     """Among how many agents what is left of the system's budget is divided; none: the budget is this agent's own."""
+    observer: Observer = NOBODY
+    """Told of every token."""
 
     @property
     def columns(self) -> int:
@@ -164,7 +185,15 @@ class Writing:
         keys = [(request.question.id, scene.role) for request in scene.requests]
         deeds = []
         budgets = [self.budget(request) for request in scene.requests]
-        texts = decode(scene.lm, scene.batch, scene.hidden_BD, noise_keys=keys, budgets=budgets, config=self.decoding)
+        texts = decode(
+            scene.lm,
+            scene.batch,
+            scene.hidden_BD,
+            noise_keys=keys,
+            budgets=budgets,
+            config=self.decoding,
+            watch=partial(self.observer.writes, scene),
+        )
         for written in texts:
             text = scene.lm.tokenizer.decode(written.token_ids, skip_special_tokens=True).strip()
             deeds.append(Deed(text=text, finish=written.finish, output_tokens=len(written.token_ids)))

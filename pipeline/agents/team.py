@@ -8,6 +8,7 @@ import torch
 
 from pipeline.agents.agent import Agent
 from pipeline.agents.conduct import Conduct, Thinking, Writing
+from pipeline.agents.observing import NOBODY, Observer
 from pipeline.config import AlignmentName, RunConfig
 from pipeline.engine import Alignment, LanguageModel, build_alignment
 from pipeline.graphs import CollaborationPlan, Role, token_shares
@@ -52,6 +53,7 @@ def build_team(
     *,
     keep_inputs: bool = False,
     alignments: Alignments | None = None,
+    observer: Observer = NOBODY,
 ) -> dict[str, Agent]:
     """The agents of a run by role name, in working order.
 
@@ -61,6 +63,7 @@ def build_team(
         plan: Who works, and who of them thinks.
         keep_inputs: Whether memory segments carry what the model was fed, from which `recall_work` rebuilds them.
         alignments: The model's, where it has had a team before.
+        observer: Told what the agents do while they do it.
 
     Raises:
         ValueError: The plan has to move memory to other positions, and the model's can't be moved; or the system's
@@ -72,7 +75,7 @@ def build_team(
         lm.move(probe, torch.ones(1, dtype=torch.int64))
     shares = token_shares(plan) if config.decoding.budget == "system" else {}
     conducts: dict[str, Conduct] = {
-        name: Writing(decoding=config.decoding, share=shares.get(name)) for name in plan.writers
+        name: Writing(decoding=config.decoding, share=shares.get(name), observer=observer) for name in plan.writers
     }
     if plan.thinkers:
         alignment = (alignments or Alignments(lm)).get(config.collaboration.alignment, config.decoding.seed)
@@ -83,6 +86,7 @@ def build_team(
                 handover=config.collaboration.handover,
                 sign=config.collaboration.verify_memory,
                 keep_inputs=keep_inputs,
+                observer=observer,
             )
     return {
         role.name: Agent(

@@ -5,8 +5,9 @@ Shapes: B rows, D hidden size, V vocabulary, S steps.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import torch
 from torch import Tensor
@@ -39,6 +40,7 @@ def decode(
     noise_keys: Sequence[tuple[str, str]],
     budgets: Sequence[int],
     config: DecodingConfig,
+    watch: Callable[[int, int], None] = lambda row, token: None,
 ) -> list[Written]:
     """Writes text after what the batch holds.
 
@@ -49,6 +51,7 @@ def decode(
         noise_keys: For each row (question id, role), which select its sampling noise.
         budgets: For each row the most tokens that it writes, 1 or more; the model's context may end it before.
         config: Sampling.
+        watch: Told of every token that is written: the row, by its place at the beginning, and the token's id.
 
     Returns:
         What each row wrote, in the order of the rows.
@@ -67,7 +70,10 @@ def decode(
         # 1. One token a row; rows that have finished but not left yet write into the void.
         logits_BV = lm.logits(hidden_BD)
         ids_B = sample(logits_BV, noise_SB[step, rows], temperature=config.temperature, top_p=config.top_p)
-        alive = [_note(written[row], token, lm, limits[row]) for row, token in zip(rows, ids_B.tolist(), strict=True)]
+        alive = [
+            _note(written[row], token, lm, limits[row], partial(watch, row))
+            for row, token in zip(rows, ids_B.tolist(), strict=True)
+        ]
         if not any(alive):
             break
         # 2. Finished rows leave once they are many enough to pay for the copy; until then they write padding.
@@ -83,11 +89,12 @@ def decode(
     return written
 
 
-def _note(text: Written, token: int, lm: LanguageModel, limit: int) -> bool:
+def _note(text: Written, token: int, lm: LanguageModel, limit: int, watch: Callable[[int], None]) -> bool:
     """Adds a token to a text that is still being written; returns whether it goes on."""
     if text.finish == "stop" or len(text.token_ids) >= limit:
         return False
     text.token_ids.append(token)
+    watch(token)
     if token in lm.stop_ids:
         text.finish = "stop"
     return text.finish != "stop" and len(text.token_ids) < limit

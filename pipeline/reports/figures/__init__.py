@@ -1,0 +1,5 @@
+"""Figures of finished runs."""
+
+from pipeline.reports.figures.drawing import Drawing
+
+__all__ = ["Drawing"]
