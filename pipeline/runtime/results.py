@@ -50,6 +50,10 @@ _TURN = pa.struct(
         ("transfers", pa.list_(_TRANSFER)),
         ("verify_seconds", pa.float64()),
         ("thoughts", pa.list_(_THOUGHT)),
+        ("prompt", pa.string()),
+        ("started", pa.float64()),
+        ("finished", pa.float64()),
+        ("left_bytes", pa.int64()),
     ]
 )
 _TYPES: dict[str, pa.DataType] = {
