@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -21,14 +22,11 @@ class MachineWatch:
         """Begins, or goes on where an earlier attempt at the run has left off."""
         from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-        class Monitor(SystemMetricsMonitor):
-            def collect_metrics(self) -> Any:
-                with suppress(Exception):  # psutil's or a driver's: what can't be read is left out
-                    return super().collect_metrics()
-
-        with suppress(Exception):  # the same, or the store's; the run itself will notice that
-            self._monitor = Monitor(run_id, sampling_interval=EVERY, resume_logging=True, tracking_uri=store.uri)
-            self._monitor.start()
+        with suppress(Exception):  # psutil's, a driver's, or the store's, which the run itself will notice
+            monitor = SystemMetricsMonitor(run_id, sampling_interval=EVERY, resume_logging=True, tracking_uri=store.uri)
+            monitor.collect_metrics = _quietly(monitor.collect_metrics)
+            monitor.start()
+            self._monitor = monitor
 
     def finish(self) -> None:
         """Sends what is left and ends. The thread also ends by itself when the store fails or the run is over."""
@@ -36,3 +34,13 @@ class MachineWatch:
         if monitor is not None:
             with suppress(Exception):  # the store's
                 monitor.finish()
+
+
+def _quietly(collect: Callable[[], object]) -> Callable[[], None]:
+    """Reads the machine, and leaves out what can't be read: MLflow's thread would print a traceback and end."""
+
+    def collected() -> None:
+        with suppress(Exception):  # psutil's or a driver's
+            collect()
+
+    return collected

@@ -1,4 +1,4 @@
-"""What the tracker gets: one record of a run, made from its folder, whether the run goes on, has ended or is sent later."""
+"""What the tracker gets of a run: one record, made from the run folder, while the run goes on or whenever later."""
 
 from __future__ import annotations
 

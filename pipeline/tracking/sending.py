@@ -155,8 +155,10 @@ def open_parent(store: Store, record: RunRecord) -> Opened:
     return Opened(client=client, run_id=run_id, experiment_id=experiment_id)
 
 
-def _set(client: Any, run_id: str, there: Mapping[str, str], params: Mapping[str, str], tags: Mapping[str, str]) -> None:
-    """Sets parameters and tags. A parameter can't be changed, so a tag tells of those that a resumed run has changed."""
+def _set(
+    client: Any, run_id: str, there: Mapping[str, str], params: Mapping[str, str], tags: Mapping[str, str]
+) -> None:
+    """Sets parameters and tags; a parameter can't be changed, so a tag tells of those that a resumed run has changed."""
     from mlflow.entities import Param, RunTag
 
     wanted = {metric_name(name): value for name, value in params.items()}
@@ -201,7 +203,7 @@ def _dataset(questions: QuestionSet) -> Any:
 
 
 def _as_json(table: Table) -> str:
-    """A table in the form that MLflow's UI shows as one. (Its own `log_table` would add to a table that is there.)"""
+    """A table in the form that MLflow's UI shows as one; its own `log_table` would add to a table that is there."""
     return json.dumps({"columns": table.columns, "data": table.rows}, ensure_ascii=False)
 
 

@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from pipeline.tracking.courier import Courier
 from pipeline.tracking.machine import MachineWatch
-from pipeline.tracking.record import Ledger, Point, RunRecord
+from pipeline.tracking.record import Ledger, Point, RunRecord, Status
 from pipeline.tracking.sending import Opened, open_record, send_points, send_record
 from pipeline.tracking.store import Store, reason_of
 
@@ -96,11 +96,11 @@ class TrackedRun:
             self._say("the tracker answers again, and has the whole run")
         return sent
 
-    def stop(self, record: RunRecord) -> None:
+    def stop(self, status: Status) -> None:
         """Tells that the run has broken off, if the store answers at once."""
         self._courier.forget()
         if self._opened and not self._courier.stopped:
-            self._courier.attempt(lambda: self._end(record), BRIEF)
+            self._courier.attempt(lambda: self._run.client.set_terminated(self.run_id, status=status), BRIEF)
 
     def close(self) -> None:
         """Leaves the store alone from now on."""
@@ -123,9 +123,6 @@ class TrackedRun:
     def _send(self, record: RunRecord) -> None:
         self._watch.finish()
         send_record(self._store, self._run, record, self._ledger)
-
-    def _end(self, record: RunRecord) -> None:
-        self._run.client.set_terminated(self.run_id, status=record.status)
 
     def _add_notice(self, text: str) -> None:
         client = self._run.client
