@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.reports.comparing import FinishedRun
-from pipeline.reports.figures.canvas import Mark, finished, panels, styled
+from pipeline.reports.figures.canvas import CROWD, Mark, finished, name_groups, panels, styled
 from pipeline.reports.figures.drawing import Drawing
 from pipeline.reports.figures.selecting import (
     Share,
@@ -49,9 +49,11 @@ def alignment_figure(runs: Sequence[FinishedRun]) -> Drawing | None:
     if not found:
         return None
     drawn = [run for tasks in found.values() for aligned in tasks.values() for run in aligned.values()]
+    crowded = max(map(len, found.values())) > CROWD
     with styled(NAME):
-        figure, grid = panels(len(found), len(SCORES), height=2.4, share_y=True)
-        for row, (panel, tasks) in zip(grid, found.items(), strict=True):
+        figure, grid = panels(len(found) * (2 if crowded else 1), 1 if crowded else 2, height=2.4)
+        axes = [one for row in grid for one in row]
+        for row, (panel, tasks) in zip(zip(axes[::2], axes[1::2], strict=True), found.items(), strict=True):
             highest = [_draw(axes, tasks, lenient=SCORES[score]) for axes, score in zip(row, SCORES, strict=True)]
             name_scores(row, panel_title(panel, found), top=1.18 * max(highest))
         handles, labels = grid[0][0].get_legend_handles_labels()
@@ -112,7 +114,7 @@ def name_scores(row: Sequence[Axes], title: str, *, top: float) -> None:
     for axes, score in zip(row, SCORES, strict=True):
         axes.set_title(f"{title}: {score}", loc="left")
         axes.set_ylim(0, top)
-    row[0].set_ylabel("accuracy (%)")
+        axes.set_ylabel("accuracy (%)")
 
 
 def _draw(axes: Axes, tasks: dict[str, Aligned], *, lenient: bool) -> float:
@@ -132,9 +134,7 @@ def _draw(axes: Axes, tasks: dict[str, Aligned], *, lenient: bool) -> float:
         told = f"p = {p_of(aligned, lenient=lenient):.2g}"
         between = place + BAR * (0.5 - (len(names) - 1) / 2)  # the first two, which are tested
         axes.text(between, tops[place] + 0.02 * max(tops), told, ha="center", va="bottom", fontsize=8)
-    axes.set_xticks(range(len(tasks)), [task_name(task) for task in tasks])
-    axes.set_xlim(-0.6, len(tasks) - 0.4)
-    axes.grid(axis="y")
+    name_groups(axes, [task_name(task) for task in tasks])
     return max(tops)
 
 

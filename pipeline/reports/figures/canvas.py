@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 WIDTH = 8.0
 """Inches; a README shows them on some 830 pixels, so 9 points are 13 pixels there."""
 DPI = 200
+CROWD = 4
+"""Groups of bars up to which two panels fit beside each other."""
 STYLE = {
     "font.family": "DejaVu Sans",  # comes with matplotlib, so it is there everywhere
     "font.size": 9,
@@ -69,12 +71,12 @@ SERIES_MARKS = tuple(
         ("#0072b2", "o", "-", ""),
         ("#e69f00", "s", "--", "///"),
         ("#000000", "^", "-.", "..."),
-        ("#cc79a7", "D", ":", "xxx"),
-        ("#009e73", "v", (0, (5, 1, 1, 1, 1, 1)), "\\\\\\"),
+        ("#d55e00", "D", ":", "xxx"),
+        ("#00402d", "v", (0, (5, 1, 1, 1, 1, 1)), "\\\\\\"),
         ("#56b4e9", "P", (0, (8, 2)), "++"),
-        ("#d55e00", "X", (0, (3, 1)), "oo"),
-        ("#999999", "*", (0, (1, 1)), "--"),
-        ("#666600", "<", (0, (8, 2, 2, 2)), "||"),
+        ("#999999", "X", (0, (3, 1)), "oo"),
+        ("#7a1f5c", "*", (0, (1, 1)), "--"),
+        ("#b8b800", "<", (0, (8, 2, 2, 2)), "||"),
     )
 )
 """Things in a row, such as tasks: as many as there are benchmarks."""
@@ -98,20 +100,29 @@ def styled(name: str) -> Iterator[None]:
         yield
 
 
-def panels(rows: int, columns: int, *, height: float, share_y: bool = False) -> tuple[Figure, list[list[Axes]]]:
+def panels(rows: int, columns: int, *, height: float) -> tuple[Figure, list[list[Axes]]]:
     """An empty figure of the common width.
 
     Args:
         rows: Of panels.
         columns: Of panels.
         height: Inches of a row of panels.
-        share_y: Whether panels of a row have one scale.
     """
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, 0.35 + height * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharey="row" if share_y else False)
+    grid = figure.subplots(rows, columns, squeeze=False)
     return figure, [list(row) for row in grid]
+
+
+def name_groups(axes: Axes, names: Sequence[str]) -> None:
+    """Writes below groups of bars, 1 apart, what they are; names lean where there are many."""
+    axes.set_xticks(range(len(names)), list(names))
+    if len(names) > CROWD:
+        for label in axes.get_xticklabels():
+            label.set(rotation=20, ha="right", rotation_mode="anchor")
+    axes.set_xlim(-0.6, len(names) - 0.4)
+    axes.grid(axis="y")
 
 
 def finished(

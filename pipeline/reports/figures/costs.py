@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.reports.comparing import FinishedRun
-from pipeline.reports.figures.canvas import METHOD_MARKS, finished, panels, styled
+from pipeline.reports.figures.canvas import CROWD, METHOD_MARKS, finished, name_groups, panels, styled
 from pipeline.reports.figures.drawing import Drawing
 from pipeline.reports.figures.selecting import (
     is_plain,
@@ -56,7 +56,7 @@ def costs_figure(runs: Sequence[FinishedRun]) -> Drawing | None:
         return None
     drawn = [run for tasks in found.values() for trio in tasks.values() for run in trio.values()]
     most = max(len(tasks) for tasks in found.values())
-    columns = 2 if most <= 4 else 1  # many tasks need the whole width
+    columns = 2 if most <= CROWD else 1  # many tasks need the whole width
     with styled(NAME):
         figure, grid = panels(len(found) * 2 // columns, columns, height=2.5)
         places = iter([axes for row in grid for axes in row])
@@ -127,11 +127,9 @@ def _draw(axes: Axes, tasks: dict[str, Trio], measure: Measure) -> None:
             factors = [_factor(trio, measure) for trio in tasks.values()]
             told = [f"{text}\n×{factor:.1f}" if factor else text for text, factor in zip(told, factors, strict=True)]
         axes.bar_label(bars, told, padding=1, fontsize=small)
-    axes.set_xticks(range(len(tasks)), [task_name(task) for task in tasks])
-    axes.set_xlim(-0.6, len(tasks) - 0.4)
     axes.margins(y=0.16)
     axes.set_ylabel(measure.label)
-    axes.grid(axis="y")
+    name_groups(axes, [task_name(task) for task in tasks])
 
 
 def _table(found: dict[tuple[str, str], dict[str, Trio]]) -> list[dict[str, object]]:

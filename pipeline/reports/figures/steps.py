@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.reports.comparing import FinishedRun
 from pipeline.reports.figures.alignment import SCORES, name_scores
-from pipeline.reports.figures.canvas import finished, panels, series_mark, styled
+from pipeline.reports.figures.canvas import Mark, finished, panels, series_mark, styled
 from pipeline.reports.figures.drawing import Drawing
 from pipeline.reports.figures.selecting import (
     by_panel,
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 NAME = "figure-8-latent-steps"
 NEEDS = "runs of latent_mas with two or more values of m (latent_steps) that are alike in all else"
+TOGETHER = 3
+"""Tasks in one panel."""
 
 Ladder = dict[int, FinishedRun]
 """A task's runs by m, upwards."""
@@ -41,15 +43,20 @@ def steps_figure(runs: Sequence[FinishedRun]) -> Drawing | None:
     if not found:
         return None
     drawn = [run for tasks in found.values() for ladder in tasks.values() for run in ladder.values()]
+    tasks = dict.fromkeys(task for inside in found.values() for task in inside)
+    marks = {task: series_mark(place) for place, task in enumerate(tasks)}
+    lines = [(panel, part) for panel, inside in found.items() for part in _parts(inside)]
     with styled(NAME):
-        figure, grid = panels(len(found), len(SCORES), height=2.6, share_y=True)
-        for row, (panel, tasks) in zip(grid, found.items(), strict=True):
-            highest = [_draw(axes, tasks, lenient=SCORES[score]) for axes, score in zip(row, SCORES, strict=True)]
+        figure, grid = panels(len(lines), len(SCORES), height=2.6)
+        for row, (panel, part) in zip(grid, lines, strict=True):
+            highest = [_draw(axes, part, marks, lenient=SCORES[s]) for axes, s in zip(row, SCORES, strict=True)]
             name_scores(row, panel_title(panel, found), top=1.04 * max(highest))
         for axes in grid[-1]:
             axes.set_xlabel("latent steps m of each agent")
-        handles, labels = max((row[0].get_legend_handles_labels() for row in grid), key=lambda pair: len(pair[1]))
-        figure.legend(handles, labels, loc="outside upper center", ncols=min(len(labels), 5))
+        named = {
+            label: handle for row in grid for handle, label in zip(*row[0].get_legend_handles_labels(), strict=True)
+        }
+        figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=min(len(named), 5))
         return finished(
             figure,
             name=NAME,
@@ -75,11 +82,17 @@ def ladders(runs: Sequence[FinishedRun]) -> dict[tuple[str, str], dict[str, Ladd
     return found
 
 
-def _draw(axes: Axes, tasks: dict[str, Ladder], *, lenient: bool) -> float:
+def _parts(tasks: dict[str, Ladder]) -> list[dict[str, Ladder]]:
+    """Tasks in rows of as many as can be told apart where their bands overlap."""
+    names = list(tasks)
+    return [{name: tasks[name] for name in names[i : i + TOGETHER]} for i in range(0, len(names), TOGETHER)]
+
+
+def _draw(axes: Axes, tasks: dict[str, Ladder], marks: dict[str, Mark], *, lenient: bool) -> float:
     """A line and a band for each task; returns the highest end of an interval."""
     top = 0.0
-    for place, (task, ladder) in enumerate(tasks.items()):
-        mark, m = series_mark(place), list(ladder)
+    for task, ladder in tasks.items():
+        mark, m = marks[task], list(ladder)
         shares = [share_of(run, lenient=lenient) for run in ladder.values()]
         low, high = [share.low for share in shares], [share.high for share in shares]
         top = max(top, *high)
