@@ -119,6 +119,7 @@ def evaluate(request: RunRequest, crews: Crews) -> RunMetrics:
         metrics = summarize(rows, config, graph=request.plan.graph.name, run_id=run.run_id, run_dir=str(folder.path))
         folder.write_json("metrics.json", metrics.to_dict())
         run.log_result(metrics.to_dict(), folder.path)
+        run.log_traces(rows, config.data.task)
     return metrics
 
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pipeline.config import RunConfig
+from pipeline.records import Prediction
+from pipeline.tracking.traces import log_traces
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +54,13 @@ class TrackedRun:
             for name in FILES:
                 if (folder / name).is_file():
                     self.client.log_artifact(self.run_id, str(folder / name))
+
+    def log_traces(self, rows: Sequence[Prediction], task: str) -> None:
+        """Records the questions that were traced."""
+        with self._forgiving():
+            info = self.client.get_run(self.run_id).info
+            uri, experiment_id = self.client.tracking_uri, info.experiment_id
+            log_traces(tracking_uri=uri, experiment_id=experiment_id, run_id=self.run_id, rows=rows, task=task)
 
     def close(self, status: str) -> None:
         """Ends the run as FINISHED, FAILED or KILLED."""
