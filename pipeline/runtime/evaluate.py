@@ -21,7 +21,9 @@ from pipeline.runtime.posts import BrokenCrewError
 from pipeline.runtime.progress import progress
 from pipeline.runtime.results import RunFolder
 from pipeline.runtime.sharding import stream_predictions
+from pipeline.runtime.sweeps import ENOUGH, end_sweeps
 from pipeline.runtime.tracked import ToldRun, is_told, told
+from pipeline.tracking import BRIEF
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,14 +73,17 @@ def evaluate_all(requests: Sequence[RunRequest], begins: Callable[[RunRequest], 
         begins: Told of every run before it begins.
     """
     ends = list[RunEnd]()
-    with Crews() as crews:
-        for request in requests:
-            begins(request)
-            try:
-                ends.append(RunEnd(request=request, metrics=evaluate(request, crews)))
-            except (ValueError, BrokenRunError) as error:
-                broken = isinstance(error, BrokenRunError)
-                ends.append(RunEnd(request=request, fault=str(error), broken=broken))
+    try:
+        with Crews() as crews:
+            for request in requests:
+                begins(request)
+                try:
+                    ends.append(RunEnd(request=request, metrics=evaluate(request, crews)))
+                except (ValueError, BrokenRunError) as error:
+                    broken = isinstance(error, BrokenRunError)
+                    ends.append(RunEnd(request=request, fault=str(error), broken=broken))
+    finally:
+        end_sweeps(requests, ENOUGH if len(ends) == len(requests) else BRIEF)
     return ends
 
 

@@ -104,7 +104,8 @@ def description(config: RunConfig, facts: Mapping[str, Any], path: Path, metrics
 
 
 def _with_results(first: RunRecord, folder: RunFolder, config: RunConfig, facts: Mapping[str, Any]) -> RunRecord:
-    rows, metrics = folder.read(), folder.read_json("metrics.json")
+    rows, ended = folder.read(), facts.get("status", "FINISHED") == "FINISHED"
+    metrics = folder.read_json("metrics.json") if ended else {}  # else they are those of an earlier attempt
     told = description(config, facts, folder.path, metrics)
     tables = {"tables/predictions.json": predictions_table(rows), "tables/agents.json": agents_table(rows)}
     return replace(

@@ -1,5 +1,6 @@
 """Tracking of runs; the only package that imports MLflow."""
 
+from pipeline.tracking.courier import attempt
 from pipeline.tracking.record import (
     Ledger,
     NoLedger,
@@ -12,9 +13,11 @@ from pipeline.tracking.record import (
 )
 from pipeline.tracking.sending import Opened, open_parent, open_record, send_record
 from pipeline.tracking.store import Store, choose_store, reason_of, without_secrets
-from pipeline.tracking.tracker import TrackedRun
+from pipeline.tracking.traces import log_traces
+from pipeline.tracking.tracker import BRIEF, TrackedRun
 
 __all__ = [
+    "BRIEF",
     "Ledger",
     "NoLedger",
     "Opened",
@@ -25,8 +28,10 @@ __all__ = [
     "Store",
     "Table",
     "TrackedRun",
+    "attempt",
     "choose_store",
     "flattened",
+    "log_traces",
     "open_parent",
     "open_record",
     "reason_of",

@@ -7,6 +7,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from queue import Empty, SimpleQueue
 
+from pipeline.tracking.store import reason_of
+
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
@@ -76,3 +78,20 @@ class Courier:
                     self.stopped = True
                     self._failed(error)
             job.over.set()
+
+
+def attempt(work: Callable[[], object], seconds: float) -> str:
+    """Does something that may take long or fail.
+
+    Args:
+        work: What to do.
+        seconds: How long to wait for it; then it goes on, and nobody hears of it.
+
+    Returns:
+        What has gone wrong; empty if nothing has.
+    """
+    faults: list[str] = []
+    courier = Courier(lambda error: faults.append(reason_of(error)))
+    done = courier.attempt(work, seconds)
+    courier.close()
+    return "" if done else (faults or [f"no answer in {seconds:.0f} s"])[0]

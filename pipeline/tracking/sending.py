@@ -7,15 +7,16 @@ from __future__ import annotations
 
 import json
 import re
-from tempfile import TemporaryDirectory
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pipeline.tracking.record import Ledger, Point, QuestionSet, RunRecord, Table, numbers
 from pipeline.tracking.store import Store
+from pipeline.tracking.traces import log_traces
 
 PARAMS_AT_ONCE = 100
 METRICS_AT_ONCE = 1000
@@ -158,7 +159,7 @@ def open_parent(store: Store, record: RunRecord) -> Opened:
 def _set(
     client: Any, run_id: str, there: Mapping[str, str], params: Mapping[str, str], tags: Mapping[str, str]
 ) -> None:
-    """Sets parameters and tags; a parameter can't be changed, so a tag tells of those that a resumed run has changed."""
+    """Sets parameters and tags; those that a resumed run has changed are in a tag, as a parameter can't change."""
     from mlflow.entities import Param, RunTag
 
     wanted = {metric_name(name): value for name, value in params.items()}
@@ -220,8 +221,6 @@ def _log_traces(store: Store, opened: Opened, record: RunRecord, ledger: Ledger)
     """Sends the traces that are not there yet, each remembered as soon as it is."""
     there = ledger.traced(opened.run_id)
     for row in (row for row in record.traced if row.question_id not in there):
-        from pipeline.tracking.traces import log_traces
-
         log_traces(
             tracking_uri=store.uri,
             experiment_id=opened.experiment_id,
