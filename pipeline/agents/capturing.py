@@ -141,7 +141,8 @@ def nearest_cosines(lm: LanguageModel, vectors_ND: Vectors, *, but_itself: bool 
     """
     directions_VD = torch.nn.functional.normalize(lm.input_vectors().float(), dim=-1)
     found = []
-    for part_ND in torch.from_numpy(vectors_ND).split(AT_ONCE):
+    for start in range(0, len(vectors_ND), AT_ONCE):
+        part_ND = torch.from_numpy(vectors_ND[start : start + AT_ONCE])
         cosines_NV = torch.nn.functional.normalize(part_ND.to(lm.device), dim=-1) @ directions_VD.T
         best = cosines_NV.topk(2, dim=-1).values
         found.append(best[:, 1 if but_itself else 0].cpu())
