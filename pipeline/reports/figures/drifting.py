@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.reports.figures.canvas import finished, mosaic, styled
-from pipeline.reports.figures.drift_panels import LABELS, SIDES, Line, densities, legend, line, planes
 from pipeline.reports.figures.drawing import Drawing
+from pipeline.reports.figures.drift_panels import LABELS, SIDES, Line, densities, legend, line, planes
 from pipeline.reports.figures.selecting import model_name, task_name
 from pipeline.reports.geometry import Vectors, drift, some
 
@@ -97,7 +97,7 @@ def drift_figure(trails: Trails, *, points: int, label: str = "") -> Drawing:
                 *table,
                 *(line("drift", *key, measure, v) for key, one in drifts.items() for measure, v in one.items()),
             ],
-            numbers={f"{side}/{kind}/{what}": v for (side, kind), one in drifts.items() for what, v in one.items()},
+            numbers={"/".join(filter(None, (*key, what))): v for key, one in drifts.items() for what, v in one.items()},
         )
 
 
