@@ -150,7 +150,9 @@ def _over_seeds(runs: Sequence[FinishedRun]) -> tuple[list[SeededRuns], list[str
     for group in groups:
         first = {run.settings["seed"]: run for run in reversed(group)}
         doubles = [(run, first[run.settings["seed"]]) for run in group if first[run.settings["seed"]] is not run]
-        notes += [f"{a.name} and {b.name}: the same settings and seed, so counted as one over seeds" for a, b in doubles]
+        notes += [
+            f"{a.name} and {b.name}: the same settings and seed, so counted as one over seeds" for a, b in doubles
+        ]
     seeded = map(one_a_seed, groups)
     return [_seeded(group) for group in seeded if len(group) > 1], notes
 

@@ -19,7 +19,7 @@ class Number:
     variant: str
     """What tells it from other ways to run the method; empty for the plain one."""
     against: str = ""
-    """The method that it is compared with, if it is."""
+    """What it is compared with, if it is: a method, and its variant if that is not the plain one."""
     task: str
     graph: str
     """The graph of the table; of a single agent too, which has none of its own."""
@@ -66,6 +66,10 @@ class Cell:
         """What stands below the text, a line each."""
         told = (self.interval, *self.notes, f"paper {self.paper}" if self.paper else "")
         return tuple(line for line in told if line)
+
+
+MISSING = Cell(text="–")
+"""Where there is no number."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -51,17 +51,36 @@ def blocks_of(runs: Sequence[FinishedRun], tasks: Sequence[str] = ()) -> tuple[B
         tasks: Tasks in the order in which they come; others follow in that of the runs.
     """
     models = tails(run.metrics.model for run in runs)
-    found = []
-    for model in sorted(models, key=lambda name: _natural(models[name])):
-        own = [run for run in runs if run.metrics.model == model]
-        graphs = list(dict.fromkeys((run.metrics.graph, run.graph) for run in own if run.metrics.method != "single"))
-        for graph in sorted(graphs, key=lambda one: _rank(one[0])) or [("", "")]:
-            here = [run for run in own if run.metrics.method == "single" or (run.metrics.graph, run.graph) == graph]
-            alike = [text for name, text in graphs if name == graph[0]]
-            number = f" ({alike.index(graph[1]) + 1})" if len(alike) > 1 else ""
-            title = ", ".join(filter(None, (f"{graph[0][:1].upper()}{graph[0][1:]}{number}", models[model])))
-            found.append(Block(model=model, graph=graph[0], title=title, lineups=_lineups(here, tasks)))
-    return tuple(found)
+    return tuple(
+        block
+        for model in sorted(models, key=lambda name: _natural(models[name]))
+        for block in _of_model([run for run in runs if run.metrics.model == model], models[model], tasks)
+    )
+
+
+def _of_model(runs: Sequence[FinishedRun], model: str, tasks: Sequence[str]) -> list[Block]:
+    """The blocks of one model. What no team answers stands in the first one."""
+    alone = [run for run in runs if run.metrics.method == "single"]
+    walked: dict[tuple[str, str], list[FinishedRun]] = {}
+    for run in runs:
+        if run.metrics.method != "single":
+            walked.setdefault((run.metrics.graph, run.graph), []).append(run)
+    in_teams = {run.metrics.task for group in walked.values() for run in group}
+    elsewhere = {run.metrics.task for run in alone} - in_teams
+    blocks = []
+    for graph in sorted(walked, key=lambda one: _rank(one[0])) or [("", "")]:
+        teams = walked.get(graph, [])
+        asked = {run.metrics.task for run in teams} | (elsewhere if not blocks else set())
+        lineups = _lineups([*(run for run in alone if run.metrics.task in asked), *teams], tasks)
+        title = ", ".join(filter(None, (_called(graph, list(walked)), model)))
+        blocks.append(Block(model=runs[0].metrics.model, graph=graph[0], title=title, lineups=lineups))
+    return blocks
+
+
+def _called(graph: tuple[str, str], graphs: Sequence[tuple[str, str]]) -> str:
+    """A graph's name with a capital, and a number if graphs of one name differ."""
+    alike = [one for one in graphs if one[0] == graph[0]]
+    return graph[0][:1].upper() + graph[0][1:] + (f" ({alike.index(graph) + 1})" if len(alike) > 1 else "")
 
 
 def counterpart(variant: Variant, others: Sequence[Variant]) -> Variant | None:
@@ -95,4 +114,4 @@ def _rank(graph: str) -> tuple[int, str]:
 
 def _natural(name: str) -> list[tuple[int, str]]:
     """A name's order with numbers by their value: 4B comes before 14B."""
-    return [(int(part), "") if part.isdigit() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part.lower()) for part in re.split(r"(\d+)", name)]

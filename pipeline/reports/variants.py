@@ -105,25 +105,28 @@ def variants(runs: Sequence[FinishedRun]) -> tuple[Variant, ...]:
     groups = [one_a_seed(group) for group in same_but_for_seeds(runs)]
     told = [{**essence(group[0]), "questions": asked} for group, asked in zip(groups, _asked(groups), strict=True)]
     pieces = label_pieces(told)
-    found = [
-        ((len(parts), *(what.get("latent_steps", 0),), parts), Variant(label=", ".join(parts), runs=group))
-        for group, what, parts in zip(groups, told, pieces, strict=True)
-    ]
-    return tuple(variant for _, variant in sorted(found, key=lambda one: one[0]))
+    found = [Variant(label=", ".join(parts), runs=group) for group, parts in zip(groups, pieces, strict=True)]
+    # The plain one first, then by m, controls behind: the fewest settings that are not as usual.
+    return tuple(sorted(found, key=lambda one: (one.controlled, one.label.count(","), _steps(one), one.label)))
+
+
+def _steps(variant: Variant) -> tuple[bool, int]:
+    steps = essence(variant.first).get("latent_steps", 0)
+    return bool(variant.label) and not variant.label.startswith("m="), steps
 
 
 def label_pieces(told: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     """What has to be said of each of several ways to tell it from the others: settings that are not the default.
 
     Args:
-        told: Settings by name of each way, the same names in all; no two alike.
+        told: Settings by name of each way, those that it uses; no two alike.
 
     Returns:
         As many tuples, no two alike. A setting that all share is only told if it is a control.
     """
     defaults = {**_defaults(), "questions": ""}
-    names = [name for name in told[0] if name in CONTROLS or len({_text(what.get(name)) for what in told}) > 1]
-    names += sorted({name for what in told for name in what if name not in told[0]})  # top_p, of those that sample
+    known = dict.fromkeys(name for what in told for name in what)
+    names = [name for name in known if name in CONTROLS or len({_text(what.get(name)) for what in told}) > 1]
     return [tuple(_piece(n, what[n]) for n in names if n in what and what[n] != defaults[n]) for what in told]
 
 
