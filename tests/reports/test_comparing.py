@@ -100,7 +100,7 @@ def test_runs_that_nothing_is_paired_with_are_told_of():
     here, there = (finished_run(name, rows_of([True]), task=f"{name}/qa.jsonl") for name in ("..", "/abs"))
     found = compare_runs([ALONE, LATENT, here, there])
     assert [pair.run for pair in found.pairs] == ["latent"]
-    assert found.notes == (".., /abs: not paired, because no other run answers the same task",)
+    assert found.notes == (".., /abs: not paired, because no other run answers the same task with the same model",)
 
 
 def seeded(name, outcomes, **settings):
