@@ -149,10 +149,10 @@ def _over_seeds(runs: Sequence[FinishedRun]) -> tuple[list[SeededRuns], list[str
     groups = same_but_for_seeds(run for run in runs if run.scored)
     for group in groups:
         first = {run.settings["seed"]: run for run in reversed(group)}
-        doubles = [(run, first[run.settings["seed"]]) for run in group if first[run.settings["seed"]] is not run]
-        notes += [
-            f"{a.name} and {b.name}: the same settings and seed, so counted as one over seeds" for a, b in doubles
-        ]
+        for run in group:
+            same = first[run.settings["seed"]]
+            if same is not run:
+                notes.append(f"{run.name} and {same.name}: the same settings and seed, so counted as one over seeds")
     seeded = map(one_a_seed, groups)
     return [_seeded(group) for group in seeded if len(group) > 1], notes
 

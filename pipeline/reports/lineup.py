@@ -16,7 +16,7 @@ _GRAPHS = ("sequential", "hierarchical")
 
 @dataclass(frozen=True, kw_only=True)
 class Lineup:
-    """The methods on one task; of each the plain way to run it first, then others. A method that is missing has none."""
+    """The methods on one task: of each the plain way to run it first, then others; of a missing one nothing."""
 
     task: str
     """The task as settings name it."""
@@ -67,7 +67,7 @@ def _of_model(runs: Sequence[FinishedRun], model: str, tasks: Sequence[str]) -> 
             walked.setdefault((run.metrics.graph, run.graph), []).append(run)
     in_teams = {run.metrics.task for group in walked.values() for run in group}
     elsewhere = {run.metrics.task for run in alone} - in_teams
-    blocks = []
+    blocks = list[Block]()
     for graph in sorted(walked, key=lambda one: _rank(one[0])) or [("", "")]:
         teams = walked.get(graph, [])
         asked = {run.metrics.task for run in teams} | (elsewhere if not blocks else set())

@@ -1,7 +1,7 @@
 """Statistics of accuracies: of one run, of two runs on the same questions, and of runs that differ in their seed.
 
-Intervals of shares and McNemar's test come from statsmodels, which takes a second or more to import (it brings scipy and
-pandas), so it is imported where it is used: neither a replica nor a command's `--help` waits for it.
+Intervals of shares and McNemar's test come from statsmodels, which takes a second or more to import (it brings scipy
+and pandas), so it is imported where it is used: neither a replica nor a command's `--help` waits for it.
 """
 
 from __future__ import annotations

@@ -13,6 +13,17 @@ from pipeline.reports.grid import Grid, columns_of, row_of_texts
 from pipeline.reports.terminal import terminal_table
 from pipeline.reports.variants import LABELS
 
+__all__ = [
+    "LABELS",
+    "comparison_table",
+    "pairs_grid",
+    "pairs_table",
+    "run_table",
+    "runs_grid",
+    "seeds_grid",
+    "seeds_table",
+]
+
 
 def run_table(metrics: Mapping[str, Any]) -> Table:
     """One run's totals, a line each."""
