@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +109,14 @@ class Grid:
     def numbers(self) -> tuple[Number, ...]:
         """All numbers behind it, row by row."""
         return tuple(number for row in self.rows for cell in row.cells for number in cell.numbers)
+
+
+def told_once(grids: Sequence[Grid]) -> tuple[Grid, ...]:
+    """Tables that stand one below the other: a caption that several share stays with the last of them alone."""
+    later = [{grid.caption for grid in grids[place + 1 :]} for place in range(len(grids))]
+    return tuple(
+        replace(grid, caption="") if grid.caption in after else grid for grid, after in zip(grids, later, strict=True)
+    )
 
 
 def row_of_texts(texts: tuple[str, ...]) -> Row:

@@ -49,7 +49,8 @@ def as_latex(grids: Sequence[Grid], notes: Sequence[str] = ()) -> str:
 def escaped(text: str) -> str:
     """Text that LaTeX sets as it is; characters of other scripts are named by their number."""
     written = "".join(map(_character, " ".join(text.split())))
-    return re.sub(r"-(?=-)", "-{}", written)  # two of them would become one dash
+    written = re.sub(r"-(?=-)", "-{}", written)  # two of them would become one dash
+    return re.sub(r"(?<![\w-])-(?=\d)", "$-$", written)
 
 
 def _character(character: str) -> str:
@@ -83,11 +84,11 @@ def _table(grid: Grid) -> str:
 
 
 def _row(row: Row, *, first: bool) -> Iterator[str]:
-    """A row's lines: texts with their intervals, then what else is told, in smaller type."""
+    """A row's lines: its texts, then what stands below them, in smaller type."""
     if row.begins and not first:
         yield r"\addlinespace"
     yield _line(_cell(cell) for cell in row.cells)
-    for below in zip_longest(*(cell.below[bool(cell.interval) :] for cell in row.cells), fillvalue=""):
+    for below in zip_longest(*(cell.below for cell in row.cells), fillvalue=""):
         yield _line(rf"{{\scriptsize {escaped(told)}}}" if told else "" for told in below)
 
 
@@ -97,5 +98,4 @@ def _line(cells: Iterable[str]) -> str:
 
 def _cell(cell: Cell) -> str:
     text = escaped(cell.text)
-    interval = rf" {{\scriptsize {escaped(cell.interval)}}}" if cell.interval else ""
-    return (rf"\textbf{{{text}}}" if cell.bold else text) + escaped(cell.mark) + interval
+    return (rf"\textbf{{{text}}}" if cell.bold else text) + escaped(cell.mark)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from pipeline.reports.grid import Cell, Grid
+from pipeline.reports.grid import Cell, Grid, told_once
 
 
 def as_markdown(grids: Sequence[Grid], notes: Sequence[str] = ()) -> str:
     """Tables one below the other, each with its title; a caption that several share stands below the last of them."""
     parts = []
-    for place, grid in enumerate(grids):
+    for grid in told_once(grids):
         parts.append(f"### {escaped(grid.title)}\n\n{_table(grid)}")
-        if grid.caption and grid.caption not in [later.caption for later in grids[place + 1 :]]:
+        if grid.caption:
             parts.append(escaped(grid.caption))
     if notes:
         parts.append("\n".join(f"- note: {escaped(note)}" for note in notes))

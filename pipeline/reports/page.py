@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.reports.figures.drawing import Drawing
+from pipeline.reports.grid import told_once
 from pipeline.reports.report import Report
 from pipeline.reports.setups import period_of
 
@@ -35,6 +36,8 @@ def as_page(report: Report, drawings: Sequence[Drawing], *, command: str) -> str
     figures = [(drawing, _inline(drawing.svg, f"f{place}-")) for place, drawing in enumerate(drawings)]
     return environment.get_template("page.html.j2").render(
         report=report,
+        tables=told_once(report.paper),
+        others=(*report.pairs, *report.details),
         figures=figures,
         command=command,
         period=period_of(runs),

@@ -17,6 +17,8 @@ CAPTION = (
     "Runs that differ in their seed alone share a row. Most tokens: of each agent that writes, unless it says in all. "
     "Sampling: temperature / top-p. Times are UTC: the first question in to the last answer out."
 )
+_IN_COLUMNS = ("max_new_tokens", "budget", "temperature", "top_p", "latent_steps")
+"""Settings that have a column of their own."""
 SHORT_COMMIT = 10
 """Characters of a commit that are shown."""
 
@@ -27,13 +29,14 @@ def setups_grid(runs: Sequence[FinishedRun]) -> Grid:
     rows = []
     for group in same_but_for_seeds(runs):
         first = group[0]
+        others = {name: value for name, value in essence(first).items() if name not in _IN_COLUMNS}
         rows.append(
             (
                 models[first.metrics.model],
                 tasks[first.metrics.task],
                 LABELS.get(first.metrics.method, first.metrics.method),
                 first.metrics.graph,
-                ", ".join(label_pieces([essence(first)])[0]),
+                ", ".join(label_pieces([others], always=tuple(others))[0]),
                 ", ".join(run.name for run in group),
                 period_of(group),
                 ", ".join(dict.fromkeys(run.git_commit[:SHORT_COMMIT] for run in group if run.git_commit)),
@@ -50,7 +53,7 @@ def setups_grid(runs: Sequence[FinishedRun]) -> Grid:
 
 
 def commands(runs: Sequence[FinishedRun]) -> tuple[str, ...]:
-    """The command of each run, with the settings that are not the default; where it is computed is left to whoever does."""
+    """The command of each run, with the settings that are not the default; data and machine are the reader's own."""
     return tuple(dict.fromkeys(map(_command, runs)))
 
 
@@ -59,10 +62,8 @@ def period_of(runs: Sequence[FinishedRun]) -> str:
     periods = [run.period for run in runs if run.period]
     if not periods:
         return ""
-    begin, end = (
-        datetime.fromtimestamp(pick(times), UTC)
-        for pick, times in zip((min, max), zip(*periods, strict=True), strict=True)
-    )
+    begin = datetime.fromtimestamp(min(start for start, _ in periods), UTC)
+    end = datetime.fromtimestamp(max(stop for _, stop in periods), UTC)
     if begin.date() != end.date():
         return f"{begin:%Y-%m-%d} to {end:%Y-%m-%d}"
     return f"{begin:%Y-%m-%d %H:%M} to {end:%H:%M}"

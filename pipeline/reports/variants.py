@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -115,18 +115,19 @@ def _steps(variant: Variant) -> tuple[bool, int]:
     return bool(variant.label) and not variant.label.startswith("m="), steps
 
 
-def label_pieces(told: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
+def label_pieces(told: Sequence[Mapping[str, Any]], always: Collection[str] = CONTROLS) -> list[tuple[str, ...]]:
     """What has to be said of each of several ways to tell it from the others: settings that are not the default.
 
     Args:
         told: Settings by name of each way, those that it uses; no two alike.
+        always: Those that are also told if all share them.
 
     Returns:
-        As many tuples, no two alike. A setting that all share is only told if it is a control.
+        As many tuples, no two alike.
     """
     defaults = {**_defaults(), "questions": ""}
     known = dict.fromkeys(name for what in told for name in what)
-    names = [name for name in known if name in CONTROLS or len({_text(what.get(name)) for what in told}) > 1]
+    names = [name for name in known if name in always or len({_text(what.get(name)) for what in told}) > 1]
     return [tuple(_piece(n, what[n]) for n in names if n in what and what[n] != defaults[n]) for what in told]
 
 
