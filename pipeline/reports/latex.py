@@ -9,6 +9,8 @@ from itertools import zip_longest
 from pipeline.reports.grid import Cell, Grid, Row
 
 HEAD = "% Made by jobs/compare.py. The preamble needs \\usepackage{booktabs}."
+WORDS = "p{6.5em}"
+"""The first column, in which long names go on in the next line."""
 _WRITTEN = {
     "\\": r"\textbackslash{}",
     "{": r"\{",
@@ -61,14 +63,15 @@ def _character(character: str) -> str:
 
 
 def _table(grid: Grid) -> str:
-    kinds = "".join("r" if column.figures else "l" for column in grid.columns)
+    first, *others = ("r" if column.figures else "l" for column in grid.columns)
+    kinds = f"{WORDS if first == 'l' else first}{''.join(others)}"
     label = re.sub(r"[^a-z0-9]+", "-", grid.title.lower()).strip("-")
     heads = " & ".join(escaped(column.title) for column in grid.columns)
     body = [line for place, row in enumerate(grid.rows) for line in _row(row, first=place == 0)]
     return "\n".join(
         [
             r"\begin{table}[tp]",
-            r"\centering\footnotesize",
+            r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
             rf"\caption{{{escaped('. '.join(filter(None, (grid.title, grid.caption))))}}}",
             rf"\label{{tab:{label}}}",
             rf"\begin{{tabular}}{{{kinds}}}",
@@ -87,7 +90,7 @@ def _row(row: Row, *, first: bool) -> Iterator[str]:
     """A row's lines: its texts, then what stands below them, in smaller type."""
     if row.begins and not first:
         yield r"\addlinespace"
-    yield _line(_cell(cell) for cell in row.cells)
+    yield r"\raggedright " + _line(_cell(cell) for cell in row.cells)
     for below in zip_longest(*(cell.below for cell in row.cells), fillvalue=""):
         yield _line(rf"{{\scriptsize {escaped(told)}}}" if told else "" for told in below)
 
