@@ -7,7 +7,7 @@ Shapes: N vectors, B rows of a batch, D hidden size, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,6 +121,11 @@ def think_aloud(
         walk([Assignment(question=question, source=question) for question in batch], team, list(plan.thinkers))
         progress(start + len(batch))
     return capture.thoughts()
+
+
+def distinct_tokens(lm: LanguageModel, texts: Iterable[str]) -> tuple[int, ...]:
+    """The tokens that some texts are made of, each once."""
+    return tuple(sorted({token for text in texts for token in lm.tokenizer(text, add_special_tokens=False).input_ids}))
 
 
 @torch.inference_mode()

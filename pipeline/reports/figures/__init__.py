@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from pipeline.reports.comparing import FinishedRun
 from pipeline.reports.figures import alignment, costs, steps
 from pipeline.reports.figures.agents import agents_figure
 from pipeline.reports.figures.drawing import Drawing
+from pipeline.reports.runs import FinishedRun
 
 __all__ = ["RUN_FIGURES", "Drawing", "RunFigure", "agents_figure", "run_figures"]
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.reports.comparing import FinishedRun
 from pipeline.reports.figures.canvas import CROWD, Mark, finished, name_groups, panels, styled
 from pipeline.reports.figures.drawing import Drawing
 from pipeline.reports.figures.selecting import (
@@ -21,6 +20,7 @@ from pipeline.reports.figures.selecting import (
     told_questions,
     usual_first,
 )
+from pipeline.reports.runs import FinishedRun
 from pipeline.reports.stats import mcnemar_p
 
 if TYPE_CHECKING:

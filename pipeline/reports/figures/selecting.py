@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import CollaborationConfig
-from pipeline.reports.comparing import BUDGETS, FinishedRun
+from pipeline.reports.fairness import BUDGETS
+from pipeline.reports.runs import FinishedRun
 from pipeline.reports.stats import wilson_interval
 
 PLAIN = {"memory": "real", "handover": "full", "alignment": "ridge"}
@@ -53,7 +54,7 @@ def groups_alike(runs: Iterable[FinishedRun], *, but: Collection[str]) -> list[l
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
         rest = {key: value for key, value in run.settings.items() if key not in {*but, *HARMLESS}}
-        groups.setdefault(_as_key([rest, run.graph, sorted(run.asked.items())]), []).append(run)
+        groups.setdefault(_as_key([rest, run.graph, run.questions]), []).append(run)
     return list(groups.values())
 
 
@@ -61,7 +62,7 @@ def on_same_terms(runs: Iterable[FinishedRun]) -> list[list[FinishedRun]]:
     """Gathers runs on the same questions with the same model and budgets, whatever their method and graph."""
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
-        terms = [run.metrics.task, {name: run.settings[name] for name in BUDGETS}, sorted(run.asked.items())]
+        terms = [run.metrics.task, {name: run.settings[name] for name in BUDGETS}, run.questions]
         groups.setdefault(_as_key(terms), []).append(run)
     return list(groups.values())
 

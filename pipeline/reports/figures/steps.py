@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.reports.comparing import FinishedRun
 from pipeline.reports.figures.alignment import SCORES, name_scores
 from pipeline.reports.figures.canvas import Mark, finished, panels, series_mark, styled
 from pipeline.reports.figures.drawing import Drawing
@@ -20,6 +19,7 @@ from pipeline.reports.figures.selecting import (
     told_models,
     told_questions,
 )
+from pipeline.reports.runs import FinishedRun
 
 if TYPE_CHECKING:
     import numpy as np
