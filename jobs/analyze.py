@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -79,9 +79,9 @@ def analyze(options: argparse.Namespace, gallery: Gallery) -> None:
     found = subjects(runs)
     check_model_for(found, options.model)
     gallery.open()
-    # 2. Figures of the runs alone, then those for which a model has to think.
-    draw_runs(runs, gallery)
-    draw_insides(found, gallery, options)
+    # 2. Figures for which a model has to think, then those of the runs alone.
+    tied = draw_insides(found, gallery, options)
+    draw_runs(runs, gallery, tied)
     if not gallery.drawings:
         raise ValueError(f"no figure can be drawn of these runs: {'; '.join(gallery.left_out)}")
     # 3. The index, and MLflow.
@@ -119,11 +119,11 @@ def check_model_for(found: Sequence[Subject], moved: str | None) -> None:
         check_model(moved)
 
 
-def draw_runs(runs: Sequence[FinishedRun], gallery: Gallery) -> None:
-    """Draws what finished runs alone can give."""
-    from pipeline.reports.figures import RUN_FIGURES
+def draw_runs(runs: Sequence[FinishedRun], gallery: Gallery, tied: Collection[str]) -> None:
+    """Draws what finished runs alone can give; captions tell which models tie their embeddings."""
+    from pipeline.reports.figures import figures_of_runs
 
-    for figure in RUN_FIGURES:
+    for figure in figures_of_runs(tied):
         drawing = figure.draw(runs)
         if drawing is not None:
             gallery.add(drawing)
@@ -131,25 +131,32 @@ def draw_runs(runs: Sequence[FinishedRun], gallery: Gallery) -> None:
             gallery.lacks(f"figure {figure.number}", f"it needs {figure.needs}")
 
 
-def draw_insides(found: Sequence[Subject], gallery: Gallery, options: argparse.Namespace) -> None:
-    """Draws what goes on inside: figure 5 of all tasks together, and a figure 6 of each."""
+def draw_insides(found: Sequence[Subject], gallery: Gallery, options: argparse.Namespace) -> set[str]:
+    """Draws what goes on inside: figure 5 of all tasks together, and a figure 6 of each.
+
+    Returns:
+        The models that were found to tie their embeddings.
+    """
     from jobs.inside import NEEDS
     from pipeline.reports.figures.clouds import clouds_figure
     from pipeline.reports.figures.drifting import drift_figure
-    from pipeline.reports.figures.selecting import model_name, task_name
+    from pipeline.reports.figures.selecting import TIED, model_name, task_name
 
     if not found:
         gallery.lacks("figures 5 and 6", f"they need {NEEDS}")
+    tied = set(TIED)
     clouds, several = [], len({subject.model for subject in found}) > 1
     for subject, insight in insights(found, gallery, options):
         names = [task_name(subject.task), *([model_name(subject.model)] if several else [])]
         gallery.add(drift_figure(insight.trails, points=options.points, label="-".join(names)))
+        tied.update([subject.model] if insight.trails.tied else [])
         if insight.clouds is not None:
             clouds.append(insight.clouds)
         else:
             gallery.lacks(f"figure 5 of {subject.name}", insight.lack)
     if clouds:
         gallery.add(clouds_figure(clouds, points=options.points))
+    return tied
 
 
 def insights(

@@ -91,7 +91,7 @@ def drift_figure(trails: Trails, *, points: int, label: str = "") -> Drawing:
         return finished(
             figure,
             name=name,
-            title="Latent steps before and after the alignment W_a, beside token embeddings",
+            title=f"Latent steps before and after the alignment W_a on {task_name(trails.task)}",
             caption=_caption(trails, points),
             table=[
                 *table,

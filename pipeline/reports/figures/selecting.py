@@ -20,6 +20,8 @@ FEW = 100
 """Below so many questions a figure says that they are few."""
 NAMES = {"embedded": "SmolLM2-135M-Instruct (embedded)"}
 """Models that have a better name than that of their flag."""
+TIED = ("embedded",)
+"""Models that are known, without a look at them, to tie their input and output embeddings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,17 +70,17 @@ def on_same_terms(runs: Iterable[FinishedRun]) -> list[list[FinishedRun]]:
 
 
 def by_panel(runs: Iterable[FinishedRun]) -> dict[tuple[str, str], list[FinishedRun]]:
-    """Runs by model and graph, of which each pair has a panel of its own."""
+    """Runs by model and graph, of which each pair has a panel of its own; the usual graph first."""
     found: dict[tuple[str, str], list[FinishedRun]] = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.metrics.graph != CollaborationConfig().graph):
         found.setdefault((run.metrics.model, run.metrics.graph), []).append(run)
     return found
 
 
-def usual_first(run: FinishedRun) -> tuple[bool, bool, int]:
-    """Sorts runs by latent steps: the usual number of them first, then the fewest, and none at all last."""
-    steps = run.metrics.latent_steps_per_agent
-    return steps != CollaborationConfig().latent_steps, steps == 0, steps
+def usual_first(run: FinishedRun) -> tuple[bool, bool, int, bool]:
+    """Sorts runs by latent steps: the usual number of them first, then the fewest, none at all last; then by graph."""
+    usual, steps = CollaborationConfig(), run.metrics.latent_steps_per_agent
+    return steps != usual.latent_steps, steps == 0, steps, run.metrics.graph != usual.graph
 
 
 def model_name(model: str) -> str:
