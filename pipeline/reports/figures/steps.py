@@ -29,7 +29,7 @@ NAME = "figure-8-latent-steps"
 NEEDS = "runs of latent_mas with two or more values of m (latent_steps) that are alike in all else"
 TOGETHER = 3
 """Tasks in one panel."""
-ASIDE = 0.09
+ASIDE = 0.14
 """How far their points are moved aside, in doublings of m, so that those of the same height can be told apart."""
 
 Ladder = dict[int, FinishedRun]
