@@ -88,6 +88,16 @@ def same_but_for_seeds(runs: Iterable[FinishedRun]) -> list[list[FinishedRun]]:
     return list(alike.values())
 
 
+def newest_of_each(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Of runs with the same settings, questions and seed the first one, in the order given.
+
+    Args:
+        runs: The newest first.
+    """
+    kept = {id(run) for group in same_but_for_seeds(runs) for run in one_a_seed(group)}
+    return [run for run in runs if id(run) in kept]
+
+
 def one_a_seed(runs: Iterable[FinishedRun]) -> tuple[FinishedRun, ...]:
     """Of runs that differ in their seed alone the first one with each seed."""
     first: dict[int, FinishedRun] = {}
