@@ -23,7 +23,7 @@ def folders(tmp_path):
 
 def test_the_tables_and_notes_of_several_runs(tmp_path, capsys):
     folders(tmp_path)
-    assert compare.main(["single", "latent", "latent-1", "latent-2"]) == 0
+    assert compare.main(["single", "latent", "latent-1", "latent-2", "--differing", "--details"]) == 0
     out = capsys.readouterr().out
     assert out.count("\n") > 15
     assert all(len(line) < 200 for line in out.splitlines())
@@ -32,17 +32,17 @@ def test_the_tables_and_notes_of_several_runs(tmp_path, capsys):
     pair = next(line for line in out.splitlines() if "0.0156" in line)
     assert pair.split()[:7] == ["latent", "single", "demo", "15", "53.3", "100.0", "+46.7"]
     assert "note: latent and single: 5 questions left out because one of the two has them unscored" in out
-    assert "note: latent and single: the settings differ: max_new_tokens 512 and 2048" in out
-    seeds = next(line for line in out.splitlines() if "14.1" in line)  # 60 % and 80 %
+    assert out.count("note: latent and single: the settings differ: max_new_tokens 512 and 2048") == 1
+    seeds = next(line for line in out.splitlines() if line.split()[-4:-1] == ["70.0", "14.1", "60.0"])
     assert seeds.split() == [*("latent-1", "LatentMAS", "sequential", "demo", "2", "70.0", "14.1", "60.0", "80.0")]
 
 
-def test_one_run_has_one_table(tmp_path, capsys):
+def test_one_run_has_a_table_with_dashes_for_the_rest(tmp_path, capsys):
     run_folder(tmp_path / "alone", rows_of([True, False]))
     assert compare.main(["alone"]) == 0
     out = capsys.readouterr().out
-    assert "Comparison" in out
-    assert not any(word in out for word in ("baseline", "Over seeds", "note:"))
+    assert next(line for line in out.splitlines() if "Acc. %" in line).split()[-4:] == ["50.0", "–", "–", "–"]
+    assert not any(word in out for word in ("baseline", "Over seeds", "note:", "Comparison"))
 
 
 @pytest.mark.parametrize("given", [["single", "text_mas", "text_mas/gsm8k"], ["."]])
@@ -67,11 +67,11 @@ def test_a_folder_of_runs_stands_for_those_that_are_finished(given, tmp_path, ca
 
 def test_the_baseline_may_be_any_run_or_a_folder_of_them(tmp_path):
     folders(tmp_path)
-    assert compare.main(["single", "latent", "--baseline", "latent-1", "--json", "one.json"]) == 0
+    assert compare.main(["single", "latent", "--baseline", "latent-1", "--differing", "--json", "one.json"]) == 0
     pairs = json.loads((tmp_path / "one.json").read_text())["pairs"]
     assert [(pair["run"], pair["baseline"]) for pair in pairs] == [("single", "latent-1"), ("latent", "latent-1")]
     run_folder(tmp_path / "base" / "demo", rows_of([True] * 20), method="text_mas")
-    assert compare.main(["single", "latent", "--baseline", "base", "--json", "all.json"]) == 0
+    assert compare.main(["single", "latent", "--baseline", "base", "--differing", "--json", "all.json"]) == 0
     pairs = json.loads((tmp_path / "all.json").read_text())["pairs"]
     assert {pair["baseline"] for pair in pairs} == {"demo"}
 
