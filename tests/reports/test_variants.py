@@ -1,6 +1,6 @@
 """What tells runs of one method apart, and how they are called."""
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from finished import finished_run, rows_of
@@ -26,18 +26,20 @@ def latent(name="r", outcomes=(True, False), **settings):
     return finished_run(name, rows_of(list(outcomes)), **{"method": "latent_mas", **settings})
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(SETTINGS, min_size=1, max_size=8))
 def test_no_two_ways_to_run_a_method_share_a_label(many):
-    found = variants([latent(f"r{place}", **settings) for place, settings in enumerate(many)])
+    found = variants([latent(f"r{place}", **chosen) for place, chosen in enumerate(many)])
     labels = [variant.label for variant in found]
     assert len(set(labels)) == len(labels)
     kept = {str(sorted(essence(variant.first).items(), key=str)) for variant in found}
     assert len(kept) == len(labels)
 
 
+@settings(deadline=None, max_examples=40)
 @given(st.lists(SETTINGS, min_size=1, max_size=8))
 def test_controls_are_always_told_and_come_last(many):
-    found = variants([latent(f"r{place}", **settings) for place, settings in enumerate(many)])
+    found = variants([latent(f"r{place}", **chosen) for place, chosen in enumerate(many)])
     controlled = [variant.controlled for variant in found]
     assert controlled == sorted(controlled)
     for variant in found:
