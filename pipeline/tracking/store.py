@@ -92,7 +92,13 @@ def prepare_mlflow() -> None:
 def reason_of(error: BaseException) -> str:
     """What an error says, on one line of bounded length, without passwords."""
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return without_secrets(lines[0] if lines else type(error).__name__)[:REASON_CHARS]
+    line = lines[0] if lines else type(error).__name__
+    if "Max retries exceeded" in line:  # the HTTP client's own words for everything, with the reason at their end
+        named = re.search(
+            r"(?<=\] )[\w ]+(?='\)|\)|\")|[Rr]ead timed out|[Cc]onnect timeout|too many \d+ error\w*[\w ]*", line
+        )
+        line = named[0] if named else line
+    return without_secrets(line)[:REASON_CHARS]
 
 
 def without_secrets(text: str) -> str:
