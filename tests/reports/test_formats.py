@@ -231,7 +231,7 @@ def test_what_was_run_names_settings_seeds_and_code():
 def test_commands_hold_the_settings_that_are_not_the_default():
     run = finished_run("r", rows_of([True]), task="a b.jsonl", chat_options={"x": False}, limit=3)
     assert commands([run, run]) == (
-        "python jobs/eval.py --method single --task 'a b.jsonl' --limit 3 "
+        "python jobs/eval.py --method single --task 'a b.jsonl' --limit 3 --model embedded "
         "--chat-options '{\"x\": false}' --max-new-tokens 2048",
     )
 
