@@ -2,7 +2,7 @@
 
 from pipeline.graphs.budgets import allowance, check_budget, token_shares
 from pipeline.graphs.graph import Graph, Role, load_graph, make_graph, parse_graph
-from pipeline.graphs.methods import METHODS, CollaborationPlan, plan_for
+from pipeline.graphs.methods import METHODS, CollaborationPlan, plan_for, without_effect
 
 __all__ = [
     "METHODS",
@@ -16,4 +16,5 @@ __all__ = [
     "parse_graph",
     "plan_for",
     "token_shares",
+    "without_effect",
 ]
