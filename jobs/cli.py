@@ -29,6 +29,11 @@ NAMES = ("graph", "model")
 """Settings that are names, several of which a list with commas can hold; a path of that very name wins."""
 
 
+def plain_parser(prog: str, description: str) -> ArgumentParser:
+    """A parser without flags; what is wrong on a command line is raised."""
+    return ArgumentParser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
+
+
 def config_parser(prog: str, description: str, *, several: bool = False) -> ArgumentParser:
     """A parser with a flag for every setting, `--config` and `--print_config`.
 
@@ -37,7 +42,7 @@ def config_parser(prog: str, description: str, *, several: bool = False) -> Argu
         description: What it does.
         several: Whether settings may have several values, which are parsed as a list.
     """
-    parser = ArgumentParser(prog=prog, description=description, exit_on_error=False, allow_abbrev=False)
+    parser = plain_parser(prog, description)
     parser.add_argument("--config", action="config", help="YAML file with settings; flags after it win")
     for s in settings():
         add_setting(parser, s, Values(s) if several and (s.name == "task" or is_listable(s)) else s.type)
