@@ -17,8 +17,6 @@ class Held:
     """Positions of keys and values, all layers each."""
     nbytes: int
     """What they take."""
-    context: int
-    """Positions that the model can use."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +102,14 @@ class AgentEnds:
 
 
 @dataclass(frozen=True, kw_only=True)
+class AgentLeftOut:
+    """An agent had no turn: the texts that it was to read fill the model's context."""
+
+    role: str
+    """Whose."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Outcome:
     """What came of a method."""
 
@@ -131,4 +137,4 @@ class Outcome:
         return sum(turn.handover_bytes for turn in self.answer.turns)
 
 
-Event = ModelLoaded | MethodBegins | AgentReads | StepTaken | TextWritten | AgentEnds | Outcome
+Event = ModelLoaded | MethodBegins | AgentReads | StepTaken | TextWritten | AgentEnds | AgentLeftOut | Outcome

@@ -10,6 +10,7 @@ from rich.text import Text
 
 from jobs.asks.events import (
     AgentEnds,
+    AgentLeftOut,
     AgentReads,
     Event,
     Held,
@@ -31,8 +32,10 @@ ALL_STEPS = 20
 FIRST, LAST = 8, 4
 TOKENS = 3
 """Tokens shown of a latent step."""
-BAR = 24
-"""Cells of the bar of memory."""
+BAR = 40
+"""Cells of the longest bar of memory."""
+CELL = 32
+"""Positions of memory in one of them."""
 EIGHTHS = " ▏▎▍▌▋▊▉"
 ENDS = {
     "stop": "done",
@@ -128,6 +131,12 @@ class Show:
         yield self._within(self._memory(event.held))
 
     @lines.register
+    def _(self, event: AgentLeftOut) -> Iterator[Text]:
+        yield Text(
+            harmless(f"▶ {event.role} has no turn: the texts that it reads fill the model's context"), style="bold"
+        )
+
+    @lines.register
     def _(self, event: Outcome) -> Iterator[Text]:
         verdict = f" ({verdict_of(event)})" if event.graded else ""
         yield Text(f"{LABELS[event.method]} answers: {in_a_line(event)}{verdict}", style="bold")
@@ -165,11 +174,12 @@ def in_a_line(outcome: Outcome) -> str:
 
 
 def verdict_of(outcome: Outcome) -> str:
-    """Right or wrong, and why."""
+    """Right, or why not."""
     score = outcome.score
     if score.correct:
         return "right"
-    return f"{'right only when read leniently' if score.correct_lenient else 'wrong'}: {score.reason}"
+    why = "" if score.reason == "wrong" else f": {score.reason}"
+    return "right if read leniently" if score.correct_lenient else f"wrong{why}"
 
 
 def _quoted(token: str) -> str:
@@ -177,6 +187,8 @@ def _quoted(token: str) -> str:
 
 
 def _bar(held: Held) -> str:
-    eighths = min(round(8 * BAR * held.positions / max(held.context, 1)), 8 * BAR)
-    full, part = divmod(max(eighths, min(held.positions, 1)), 8)
-    return f"▕{('█' * full + EIGHTHS[part] * (part > 0)).ljust(BAR)}▏"
+    """As many cells as the memory has places for `CELL` positions; one that is longer than the bar ends in `…`."""
+    if held.positions > CELL * BAR:
+        return "█" * (BAR - 1) + "…"
+    full, part = divmod(max(8 * held.positions // CELL, min(held.positions, 1)), 8)
+    return "█" * full + EIGHTHS[part].strip()

@@ -9,7 +9,7 @@ from contextlib import nullcontext
 from rich.console import Console
 from transformers.utils.logging import disable_progress_bar
 
-from jobs.asks.events import Event, MethodBegins, ModelLoaded, Outcome
+from jobs.asks.events import AgentLeftOut, Event, MethodBegins, ModelLoaded, Outcome
 from jobs.asks.show import Show
 from jobs.asks.watching import Watcher
 from pipeline.agents.rehearsal import rehearse
@@ -81,6 +81,9 @@ class Stage:
         watcher = Watcher(lm, run.plan, self.tell)
         team = build_team(lm, run.config, run.plan, alignments=alignments, observer=watcher)
         (answer,) = answer_batch(run.assignments, team)
+        for turn in answer.turns:
+            if turn.finish == "context" and not turn.usage.prefill_tokens:
+                self.tell(AgentLeftOut(role=turn.role))
         question = run.assignments[0].question
         outcome = Outcome(
             method=method,

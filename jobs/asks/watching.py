@@ -90,8 +90,7 @@ class Watcher(Observer):
         self._began = time.perf_counter()
 
     def _held(self, positions: int) -> Held:
-        nbytes = positions * self._lm.shape.bytes_per_position
-        return Held(positions=positions, nbytes=nbytes, context=self._lm.context)
+        return Held(positions=positions, nbytes=positions * self._lm.shape.bytes_per_position)
 
     @contextmanager
     def _watching(self) -> Iterator[None]:
