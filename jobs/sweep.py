@@ -80,7 +80,10 @@ def prepare(argv: Sequence[str]) -> Series:
         flags={name: value for name, value in base.flat().items() if name in given},
         questions=checked_questions,
     )
+    from pipeline.runtime.sweeps import mark_sweep
+
     series = open_series(by_task(cells, base), origin)
+    mark_sweep(list(series.requests.values()))
     if expansion.told:
         sys.stderr.write(f"{expansion.told}\n")
     return series

@@ -7,7 +7,7 @@ is a memory segment) or writes (decoding; the result is text).
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -15,11 +15,27 @@ import torch
 from torch import Tensor
 
 from pipeline.agents.conduct import Conduct, Deed, Scene, Thinking, TurnRequest, TurnResult
-from pipeline.engine import LanguageModel, chat_ids, feed, prefill
+from pipeline.agents.prompting import prompt_ids, prompt_text
+from pipeline.engine import LanguageModel, feed, prefill
 from pipeline.graphs import Role
 from pipeline.memory import Inputs, KVBatch, Memory, Segment
-from pipeline.prompts import role_messages, role_prompt
 from pipeline.records import Transfer, Turn, Usage
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Timing:
+    """How long a batch's turn took."""
+
+    started: float
+    """When it began, seconds since the epoch."""
+    finished: float
+    """When it ended."""
+    seconds: float
+    """A question's share of the time between the two."""
+    handover: float
+    """A question's share of the time to bring memory into place."""
+    verifying: float
+    """A question's share of the time to check it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -54,7 +70,7 @@ class Agent:
                 [p for p, fit in zip(prompts, fits, strict=True) if fit],
             )
         )
-        return [next(taken) if fit else self._cut_off() for fit in fits]
+        return [next(taken) if fit else self._cut_off(r) for r, fit in zip(requests, fits, strict=True)]
 
     @torch.inference_mode()
     def recall(self, requests: Sequence[TurnRequest], inputs: Sequence[Inputs]) -> list[Segment]:
@@ -105,7 +121,7 @@ class Agent:
     def _take(self, requests: Sequence[TurnRequest], prompts: Sequence[list[int]]) -> list[TurnResult]:
         if not requests:
             return []
-        began = time.perf_counter()
+        started, began = time.time(), time.perf_counter()
         # 1. Bring what each question inherits into one batch, and read the prompts on top of it.
         verifying = self._verify(requests)
         opening = time.perf_counter()
@@ -121,11 +137,14 @@ class Agent:
         self.lm.synchronize()
         self.conduct.observer.ends(scene, deeds)
         # 3. Book what was used.
-        share = (time.perf_counter() - began) / len(requests)
-        return [
-            self._result(*row, seconds=share, handover_seconds=handover, verify_seconds=verifying)
-            for row in zip(requests, prompts, deeds, strict=True)
-        ]
+        timing = _Timing(
+            started=started,
+            finished=time.time(),
+            seconds=(time.perf_counter() - began) / len(requests),
+            handover=handover,
+            verifying=verifying,
+        )
+        return [self._result(*row, timing) for row in zip(requests, prompts, deeds, strict=True)]
 
     def prompt(self, request: TurnRequest) -> list[int]:
         """Token ids of the role's prompt for one question."""
@@ -146,8 +165,23 @@ class Agent:
         question_id = request.source_id or request.question.id
         request.memory.check(shape=self.lm.shape, fingerprints=self.lm.accepts, question_id=question_id)
 
-    def _cut_off(self) -> TurnResult:
-        return TurnResult(turn=Turn(role=self.role.name, text="", finish="context", usage=Usage(), seconds=0.0))
+    def _cut_off(self, request: TurnRequest) -> TurnResult:
+        now = time.time()
+        turn = Turn(
+            role=self.role.name,
+            text="",
+            finish="context",
+            usage=Usage(),
+            seconds=0.0,
+            prompt=self._recorded(request),
+            started=now,
+            finished=now,
+        )
+        return TurnResult(turn=turn)
+
+    def _recorded(self, request: TurnRequest) -> str:
+        """The prompt as text, for a question that is traced."""
+        return prompt_text(self.role, request, self.lm.tokenizer, self.chat_options) if request.traced else ""
 
     def _verify(self, requests: Sequence[TurnRequest]) -> float:
         """Checks the digests of signed memory; returns a question's share of the seconds it took."""
@@ -161,10 +195,7 @@ class Agent:
         request: TurnRequest,
         prompt: list[int],
         deed: Deed,
-        *,
-        seconds: float,
-        handover_seconds: float,
-        verify_seconds: float,
+        timing: _Timing,
     ) -> TurnResult:
         usage = Usage(output_tokens=deed.output_tokens, latent_steps=deed.latent_steps, prefill_tokens=len(prompt))
         turn = Turn(
@@ -172,31 +203,16 @@ class Agent:
             text=deed.text,
             finish=deed.finish,
             usage=usage,
-            seconds=seconds,
-            transfers=transfers(request.memory, handover_seconds),
-            verify_seconds=(verify_seconds if request.memory else 0.0) + deed.sign_seconds,
+            seconds=timing.seconds,
+            transfers=transfers(request.memory, timing.handover),
+            verify_seconds=(timing.verifying if request.memory else 0.0) + deed.sign_seconds,
             thoughts=deed.thoughts,
+            prompt=self._recorded(request),
+            started=timing.started,
+            finished=timing.finished,
+            left_bytes=deed.segment.nbytes if deed.segment else 0,
         )
         return TurnResult(turn=turn, segment=deed.segment)
-
-
-def prompt_ids(role: Role, request: TurnRequest, tokenizer: Any, chat_options: Mapping[str, Any]) -> list[int]:
-    """Token ids of a role's prompt for one question.
-
-    Args:
-        role: Who is told.
-        request: What it gets; of its memory only whose it is matters here.
-        tokenizer: The model's tokenizer.
-        chat_options: Settings of the chat template.
-    """
-    messages = role_messages(
-        role_prompt(role.name, system=role.system, duty=role.duty),
-        request.question,
-        answers=role.answers,
-        notes=request.notes,
-        remembered=request.remembered,
-    )
-    return chat_ids(tokenizer, messages, chat_options)
 
 
 def transfers(memory: Memory, seconds: float) -> tuple[Transfer, ...]:

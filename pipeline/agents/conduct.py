@@ -37,7 +37,7 @@ class TurnRequest:
     source_id: str | None = None
     """The question that the memory belongs to, if it is not the one that is asked."""
     traced: bool = False
-    """Whether latent steps are recorded."""
+    """Whether the prompt and the latent steps are recorded."""
     spent: int = 0
     """Tokens that the agents that it reads have written for this question."""
 

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.agents.agent import prompt_ids
 from pipeline.agents.conduct import TurnResult
+from pipeline.agents.prompting import prompt_ids
 from pipeline.agents.team import followers
 from pipeline.agents.walk import Work, collect
 from pipeline.graphs import CollaborationPlan, Role

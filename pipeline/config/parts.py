@@ -41,7 +41,7 @@ class CollaborationConfig:
     verify_memory: bool = False
     """Check a digest of every segment on arrival; costs time, which is reported."""
     trace: int = 0
-    """Record the latent steps of the first N questions: nearest tokens, norms, cosines."""
+    """Record prompts and latent steps of the first N questions, and write these questions as MLflow traces."""
 
     def __post_init__(self) -> None:
         require(self.latent_steps >= 0, "latent_steps", self.latent_steps, "0 or more")

@@ -43,4 +43,4 @@ class Assignment(Record):
     """What the agents before it work on: the question itself, or as a control another one; with none, all work on the
     question and nothing is handed over."""
     traced: bool = False
-    """Whether the latent steps are recorded."""
+    """Whether prompts and latent steps are recorded."""

@@ -83,6 +83,14 @@ class Turn(Record):
     """The question's share of the time it took to make and check the memory's digests, where that was asked for."""
     thoughts: tuple[Thought, ...] = ()
     """The latent steps, where they were asked for."""
+    prompt: str = ""
+    """What it read as the model's chat template renders it, without inherited memory, where that was asked for."""
+    started: float = 0.0
+    """When the turn of the question's batch began, seconds since the epoch, by the clock of the replica's node."""
+    finished: float = 0.0
+    """When it ended."""
+    left_bytes: int = 0
+    """Working memory that it left behind to be handed over, in bytes; 0 for an agent that writes."""
 
     @property
     def wrote(self) -> bool:

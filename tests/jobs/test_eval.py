@@ -253,6 +253,7 @@ def test_a_relative_model_and_the_users_graph_reach_the_workers(run_eval, model_
     rows = pq.read_table("run/predictions.parquet").to_pylist()
     assert [[turn["role"] for turn in row["turns"]] for row in rows] == [["poet", "solver"]] * 7
     assert [len(row["turns"][0]["thoughts"]) for row in rows] == [3, 3, 0, 0, 0, 0, 0]
+    assert [[bool(turn["prompt"]) for turn in row["turns"]] for row in rows] == [[True] * 2] * 2 + [[False] * 2] * 5
     assert all(row["source_id"] not in ("", row["question_id"]) for row in rows)
     assert metrics["verify_seconds"] > 0
     assert (Path("run") / "graph.yaml").read_text().startswith("experts: []")

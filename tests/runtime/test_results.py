@@ -1,5 +1,7 @@
 from dataclasses import replace
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from pipeline.config import CollaborationConfig, RunConfig
@@ -145,3 +147,25 @@ def test_thoughts_survive_the_run_folder(tmp_path):
     folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
     folder.append([row])
     assert folder.read() == [row]
+
+
+def test_what_traced_turns_record_survives_the_run_folder(tmp_path):
+    row = prediction(1)
+    told = replace(row.turns[0], prompt="Who?\n", started=1.5, finished=2.25, left_bytes=2**40)
+    row = replace(row, turns=(told, row.turns[1]))
+    folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
+    folder.append([row])
+    assert folder.read() == [row]
+
+
+def test_a_run_folder_from_before_turns_had_times_and_prompts_is_read(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
+    folder.append([prediction(1)])
+    file = folder.path / "predictions.parquet"
+    folder.consolidate({"q1": 0})
+    [row] = pq.read_table(file).to_pylist()
+    for turn in row["turns"]:
+        for name in ("prompt", "started", "finished", "left_bytes"):
+            del turn[name]
+    pq.write_table(pa.Table.from_pylist([row]), file)
+    assert folder.read() == [prediction(1)]
