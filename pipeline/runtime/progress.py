@@ -155,7 +155,7 @@ class Whole:
 
     @contextmanager
     def part(self, place: int) -> Iterator[Report]:
-        """The progress of one run while the block runs; after it none of its questions are left, if it failed as well."""
+        """The progress of one run while the block runs; after it none of its questions are left, nor if it failed."""
         self._board.name(self._shares[place].title)
         yield _Part(self, place)
         self.tell(place, self._shares[place].size, "")
