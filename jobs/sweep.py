@@ -25,10 +25,11 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from jobs.checks import located
-from jobs.cli import STOPPED, as_interrupt, complain, config_of, config_parser, parse
+from jobs.cli import STOPPED, add_switch, as_interrupt, complain, config_of, config_parser, parse
+from jobs.dry import DrySweep
 from jobs.eval import checked_questions
-from jobs.grids import FILE, expanded, several_valued, whole_grid
-from jobs.plans import Cell, Origin, Series, by_task, open_series
+from jobs.grids import FILE, Expansion, expanded, several_valued, whole_grid
+from jobs.plans import Cell, Origin, Series, by_task, check_series, open_series
 from jobs.series import Metrics, run_series
 from pipeline.config import RunConfig, settings
 from pipeline.validation import flag
@@ -41,9 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, as_interrupt)
     result = sys.stdout
     try:
-        series = prepare(list(sys.argv[1:] if argv is None else argv))
+        work = prepare(list(sys.argv[1:] if argv is None else argv))
         with redirect_stdout(sys.stderr):  # Ray has things to say on stdout, which is for the result alone
-            return run_series(series, prog=PROG, word="cell", line=line_of_cells, result=result)
+            if isinstance(work, DrySweep):
+                return work.show(result)
+            return run_series(work, prog=PROG, word="cell", line=line_of_cells, result=result)
     except ValueError as error:
         return complain(PROG, error)
     except KeyboardInterrupt:
@@ -51,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return STOPPED
 
 
-def prepare(argv: Sequence[str]) -> Series:
-    """Turns a command line into checked runs and their folders.
+def prepare(argv: Sequence[str]) -> Series | DrySweep:
+    """Turns a command line into checked runs and their folders; with --dry-run without any folder.
 
     Raises:
         ValueError: Something in it can't be; one line.
@@ -63,14 +66,11 @@ def prepare(argv: Sequence[str]) -> Series:
     if resume is not None:
         _refuse_several(values)
         values = parse(parser, ["--config", str(config_of_sweep(Path(resume), given)), *argv])
-    listed = several_valued(values)
-    base = config_of({**values, **{s.name: s.default for s in settings() if s.name in listed}})
-    grid = whole_grid(listed, values["grid"], values["cells"])
-    expansion = expanded(values["cells"], grid, base.flat())
-    base = RunConfig.from_flat(located(base.flat()))
+    base, expansion = planned(values)
     cells = [replace(cell, settings=located(cell.settings)) for cell in expansion.cells]
     # What is slow to import comes after the command line has proved right.
     from pipeline.runtime.cluster import base_dir
+    from pipeline.runtime.sweeps import mark_sweep
 
     origin = Origin(
         base=base,
@@ -80,13 +80,30 @@ def prepare(argv: Sequence[str]) -> Series:
         flags={name: value for name, value in base.flat().items() if name in given},
         questions=checked_questions,
     )
-    from pipeline.runtime.sweeps import mark_sweep
-
-    series = open_series(by_task(cells, base), origin)
-    mark_sweep(list(series.requests.values()))
+    cells = by_task(cells, base)
+    if values["dry_run"]:
+        work: Series | DrySweep = DrySweep(cells={name: run for name, (run, _) in check_series(cells, origin).items()})
+    else:
+        work = open_series(cells, origin)
+        mark_sweep(list(work.requests.values()))
     if expansion.told:
         sys.stderr.write(f"{expansion.told}\n")
-    return series
+    return work
+
+
+def planned(values: Mapping[str, Any]) -> tuple[RunConfig, Expansion]:
+    """The settings that all runs share, and the cells.
+
+    Args:
+        values: Settings, some of them with several values, and what `--cells` and `--grid` say.
+
+    Raises:
+        ValueError: Something in it can't be; one line.
+    """
+    listed = several_valued(values)
+    base = config_of({**values, **{s.name: s.default for s in settings() if s.name in listed}})
+    grid = whole_grid(listed, values["grid"], values["cells"])
+    return RunConfig.from_flat(located(base.flat())), expanded(values["cells"], grid, base.flat())
 
 
 def sweep_parser() -> ArgumentParser:
@@ -97,6 +114,7 @@ def sweep_parser() -> ArgumentParser:
     parser.add_argument("--grid", type=dict[str, list[Any]], default={}, help=grid)
     parser.add_argument("--out", type=str | None, default=None, help="folder; by default runs/CONFIG-TIME")
     parser.add_argument("--resume", type=str | None, default=None, help="folder of a sweep to go on with")
+    add_switch(parser, "--dry-run", "Show the cells and what they would take; start, load and write nothing.")
     return parser
 
 

@@ -80,6 +80,7 @@ class Stage:
         self.tell(MethodBegins(method=method, graph=run.plan.graph.name, roles=run.roles))
         watcher = Watcher(lm, run.plan, self.tell)
         team = build_team(lm, run.config, run.plan, alignments=alignments, observer=watcher)
+        watcher.start()
         (answer,) = answer_batch(run.assignments, team)
         for turn in answer.turns:
             if turn.finish == "context" and not turn.usage.prefill_tokens:

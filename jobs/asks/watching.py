@@ -40,8 +40,12 @@ class Watcher(Observer):
         self._lm, self._plan, self._tell = lm, plan, tell
         self._lens = Lens(lm, [0])
         self._words = _Words(lm, tell)
-        self._began = time.perf_counter()
         self.seconds = 0.0
+        self.start()
+
+    def start(self) -> None:
+        """The first agent gets to work; each other one does when the one before it ends."""
+        self._began = time.perf_counter()
 
     def reads(self, scene: Scene) -> None:
         """Tells who reads what."""
@@ -87,7 +91,7 @@ class Watcher(Observer):
                 held=self._held(len(request.memory) + own),
             )
             self._tell(ended)
-        self._began = time.perf_counter()
+        self.start()
 
     def _held(self, positions: int) -> Held:
         return Held(positions=positions, nbytes=positions * self._lm.shape.bytes_per_position)

@@ -1,5 +1,6 @@
 """jobs/sweep.py: cells and grids, what is wrong with them, and a sweep that is stopped and gone on with."""
 
+import json
 import signal
 from pathlib import Path
 
@@ -10,6 +11,8 @@ from evaluations import ROOT, evaluate, own_questions, rows, started
 from jobs import sweep
 from jobs.grids import expanded
 from pipeline.config import RunConfig
+from pipeline.records import Answer, Prediction, Score, Turn, Usage
+from pipeline.runtime.facts import note
 from tiny import save_tiny_model
 
 CONTROLS = ROOT / "pipeline/presets/controls.yaml"
@@ -147,6 +150,29 @@ def test_a_path_with_a_comma_in_its_name_is_one_path(tmp_path):
     folder = save_tiny_model(tmp_path / "one,two")
     (flat,) = cells_of("--model", str(folder), "--seed", "1,1", "--limit", "2", "--out", "x").values()
     assert flat["model"] == str(folder)
+
+
+def test_finished_cells_are_skipped_and_no_cluster_is_started_for_them(model_dir, monkeypatch, capsys):
+    def refused(*_, **__):
+        raise AssertionError("there is nothing to start it for")
+
+    argv = ["--seed", "0,1", "--model", str(model_dir), "--limit", "2"]
+    series = sweep.prepare([*argv, "--out", "out"])
+    for request in series.requests.values():
+        score = Score(correct=True, correct_lenient=True, prediction="1", prediction_lenient="1", reason="correct")
+        turn = Turn(role="solver", text="1", finish="stop", usage=Usage(), seconds=1.0)
+        answers = [Answer(question_id=one.question.id, turns=(turn,)) for one in request.assignments]
+        pairs = zip(request.assignments, answers, strict=True)
+        request.folder.append([Prediction.of(*pair, score, seconds=0, attempt=1) for pair in pairs])
+        note(request.folder, run_id="r")
+    monkeypatch.setattr("ray.init", refused)
+    monkeypatch.setattr("pipeline.runtime.evaluate.is_told", lambda request: True)
+    capsys.readouterr()
+    assert sweep.main(["--resume", "out"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["num_questions"] == 4
+    for words in ("2 of 2 runs were finished before", "cell 1/2 seed0: finished before, and skipped", "Comparison"):
+        assert words in err
 
 
 @pytest.mark.ray
