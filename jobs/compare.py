@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from jobs import uploads
 from jobs.cli import complain
 
 if TYPE_CHECKING:
@@ -26,6 +27,9 @@ UNBOUNDED = 1000
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Prints tables of the runs; returns the exit code."""
+    given = list(sys.argv[1:] if argv is None else argv)
+    if "--upload" in given:
+        return uploads.main(given, PROG)
     parser = argparse.ArgumentParser(prog=PROG, description=__doc__)
     parser.add_argument("run_dirs", nargs="+", type=Path, metavar="RUN_DIR", help="run folder of jobs/eval.py")
     parser.add_argument(
@@ -35,7 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="run that those of its task are paired with; by default the first one of a single agent",
     )
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything that is shown as JSON")
-    options = parser.parse_args(argv)
+    parser.add_argument("--upload", nargs="+", metavar="RUN_DIR", help="send runs to MLflow instead (--upload --help)")
+    options = parser.parse_args(given)
     try:
         comparison = compared(options.run_dirs, options.baseline)
         if options.json:

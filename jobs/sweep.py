@@ -79,7 +79,11 @@ def prepare(argv: Sequence[str]) -> Series:
         flags={name: value for name, value in base.flat().items() if name in given},
         questions=checked_questions,
     )
-    return open_series(by_task(cells, base), origin)
+    from pipeline.runtime.sweeps import mark_sweep
+
+    series = open_series(by_task(cells, base), origin)
+    mark_sweep(list(series.requests.values()))
+    return series
 
 
 def sweep_parser() -> ArgumentParser:

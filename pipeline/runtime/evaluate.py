@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -16,14 +15,15 @@ from pipeline.graphs import CollaborationPlan
 from pipeline.records import Answer, Assignment, Prediction, Whereabouts
 from pipeline.reports import RunMetrics, summarize
 from pipeline.runtime.crews import Crews
+from pipeline.runtime.facts import note, read_facts
+from pipeline.runtime.history import Tally
 from pipeline.runtime.posts import BrokenCrewError
 from pipeline.runtime.progress import progress
 from pipeline.runtime.results import RunFolder
 from pipeline.runtime.sharding import stream_predictions
-from pipeline.tracking import TrackedRun, open_run
-
-EVERY = 1.0
-"""Seconds at least between two points of progress in the tracker."""
+from pipeline.runtime.sweeps import ENOUGH, end_sweeps
+from pipeline.runtime.tracked import ToldRun, is_told, told
+from pipeline.tracking import BRIEF
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,14 +73,17 @@ def evaluate_all(requests: Sequence[RunRequest], begins: Callable[[RunRequest], 
         begins: Told of every run before it begins.
     """
     ends = list[RunEnd]()
-    with Crews() as crews:
-        for request in requests:
-            begins(request)
-            try:
-                ends.append(RunEnd(request=request, metrics=evaluate(request, crews)))
-            except (ValueError, BrokenRunError) as error:
-                broken = isinstance(error, BrokenRunError)
-                ends.append(RunEnd(request=request, fault=str(error), broken=broken))
+    try:
+        with Crews() as crews:
+            for request in requests:
+                begins(request)
+                try:
+                    ends.append(RunEnd(request=request, metrics=evaluate(request, crews)))
+                except (ValueError, BrokenRunError) as error:
+                    broken = isinstance(error, BrokenRunError)
+                    ends.append(RunEnd(request=request, fault=str(error), broken=broken))
+    finally:
+        end_sweeps(requests, ENOUGH if len(ends) == len(requests) else BRIEF)
     return ends
 
 
@@ -97,15 +100,16 @@ def evaluate(request: RunRequest, crews: Crews) -> RunMetrics:
         ValueError: The tracker, the cluster or the model can't be used.
         BrokenRunError: The cluster failed for good.
     """
-    folder, config = request.folder, request.config
+    folder = request.folder
     before = folder.read()
     done = [row for row in before if not row.error]
     attempt = 1 + max((row.attempt for row in before), default=0)
-    known = folder.read_json("run.json")
-    with open_run(config, store=request.store, run_id=known.get("run_id")) as run:
-        folder.write_json("run.json", {**known, "run_id": run.run_id})
+    asks = len(done) < len(request.assignments)
+    if not asks and is_told(request):
+        return _summary(request, before, read_facts(folder)["run_id"])
+    with told(request, asks=asks) as run:
         try:
-            if len(done) < len(request.assignments):
+            if asks:
                 _ask(request, done, run, attempt, crews)
         except BrokenCrewError as error:
             raise BrokenRunError(str(error)) from error
@@ -116,43 +120,20 @@ def evaluate(request: RunRequest, crews: Crews) -> RunMetrics:
         finally:
             rows = folder.consolidate(request.order)
         rows += _unanswered(request, rows, attempt)
-        metrics = summarize(rows, config, graph=request.plan.graph.name, run_id=run.run_id, run_dir=str(folder.path))
+        metrics = _summary(request, rows, run.settle())
         folder.write_json("metrics.json", metrics.to_dict())
-        run.log_result(metrics.to_dict(), folder.path)
-        run.log_traces(rows, config.data.task)
+        run.finish()
     return metrics
 
 
-class Tally:
-    """What has come in so far, and whether it is time to tell the tracker, where a word takes as long as a batch."""
-
-    def __init__(self, every: float) -> None:
-        self.rows = self._scored = self._correct = 0
-        self._every, self._told = every, -every
-
-    @property
-    def accuracy(self) -> float:
-        """Of the rows that are scored."""
-        return self._correct / max(self._scored, 1)
-
-    def add(self, rows: Sequence[Prediction]) -> None:
-        """Counts rows in."""
-        self.rows += len(rows)
-        self._scored += sum(row.correct is not None for row in rows)
-        self._correct += sum(bool(row.correct) for row in rows)
-
-    def due(self) -> bool:
-        """Whether the last time was long enough ago; if so, this is one."""
-        now = time.monotonic()
-        due = now - self._told >= self._every
-        self._told = now if due else self._told
-        return due
+def _summary(request: RunRequest, rows: Sequence[Prediction], run_id: str) -> RunMetrics:
+    graph, path = request.plan.graph.name, str(request.folder.path)
+    return summarize(rows, request.config, graph=graph, run_id=run_id, run_dir=path)
 
 
-def _ask(request: RunRequest, done: Sequence[Prediction], run: TrackedRun, attempt: int, crews: Crews) -> None:
+def _ask(request: RunRequest, done: Sequence[Prediction], run: ToldRun, attempt: int, crews: Crews) -> None:
     """Streams answers into the run folder and tells how it goes."""
-    config, tally = request.config, Tally(EVERY)
-    tally.add(done)
+    config, tally = request.config, Tally(done)
     finished = {row.question_id for row in done}
     todo = [assignment for assignment in request.assignments if assignment.question.id not in finished]
     keep = request.folder.append
@@ -164,7 +145,7 @@ def _ask(request: RunRequest, done: Sequence[Prediction], run: TrackedRun, attem
         for batch in stream:
             for notice in dict.fromkeys(batch.notices):
                 report.say(f"note: {notice}")
-                run.log_notice(notice)
+                run.tell_notice(notice)
             if batch.replicas:
                 _note_replicas(request.folder, batch.replicas)
             if not batch.predictions:
@@ -172,7 +153,7 @@ def _ask(request: RunRequest, done: Sequence[Prediction], run: TrackedRun, attem
             keep(batch.predictions)
             tally.add(batch.predictions)
             if tally.due() or tally.rows == len(request.assignments):
-                run.log_progress({"accuracy_so_far": tally.accuracy}, step=tally.rows)
+                run.tell_point(tally)
             report(tally.rows, f"accuracy so far {100 * tally.accuracy:.1f} %")
 
 
@@ -182,8 +163,7 @@ def _note_replicas(folder: RunFolder, replicas: Sequence[Whereabouts]) -> None:
     Raises:
         ValueError: Its weights or its number format differ.
     """
-    run = folder.read_json("run.json")
-    models = run.get("fingerprints", {})
+    models = read_facts(folder).get("fingerprints", {})
     for replica in replicas:
         before = models.setdefault(replica.model, replica.fingerprint)
         if before != replica.fingerprint:
@@ -191,7 +171,7 @@ def _note_replicas(folder: RunFolder, replicas: Sequence[Whereabouts]) -> None:
                 f"--model {replica.model!r} is not what it was when the run began (fingerprint {before}, now "
                 f"{replica.fingerprint}): its weights or its number format differ; set --dtype, or start a new run"
             )
-    folder.write_json("run.json", {**run, "replicas": [asdict(one) for one in replicas], "fingerprints": models})
+    note(folder, replicas=[asdict(one) for one in replicas], fingerprints=models)
 
 
 def _unanswered(request: RunRequest, rows: Sequence[Prediction], attempt: int) -> list[Prediction]:

@@ -30,6 +30,18 @@ def finished_folders(path: Path) -> tuple[list[Path], list[Path]]:
     return finished, unfinished
 
 
+def run_folders(path: Path) -> list[Path]:
+    """Run folders that a path stands for, finished or not; absolute paths.
+
+    Raises:
+        ValueError: There is none.
+    """
+    finished, unfinished = _search(path.resolve(), DEPTH)
+    if not (finished or unfinished):
+        raise ValueError(f"{str(path)!r} holds no run (no config.yaml in it or in a folder in it)")
+    return [*finished, *unfinished]
+
+
 def read_runs(folders: Sequence[Path]) -> dict[Path, FinishedRun]:
     """Reads finished runs, by their folders; each gets a name that none of the others has.
 

@@ -2,7 +2,9 @@
 
 config.yaml          the settings; `--config` reads it again
 graph.yaml           the role graph, as it was when the run began
-run.json             the run's id in the tracker, and where its replicas are: name, roles, node, process
+run.json             by whom, when, with which code and on which questions it was made (`facts.py`), its ids in
+                     trackers, and where its replicas are: name, roles, node, process
+progress.jsonl       how it went: questions finished by some moment, and what there was to tell then (`history.py`)
 parts/*.parquet      rows as they finish, one file a batch (only while the run goes on)
 predictions.parquet  all rows, in the order of the questions; the columns are the fields of `records.Prediction`
 metrics.json         what the run reports (`reports.summary.RunMetrics`)

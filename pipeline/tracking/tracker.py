@@ -1,164 +1,130 @@
-"""MLflow: one experiment per benchmark, one run per method and setting, so that its compare view lines them up."""
+"""A run that is told of while it goes on. Its rows and numbers are in the run folder, so a store can fail or be slow.
+
+What is told goes to the store from a thread of its own, in order. After the first failure nothing more is sent, users
+are told once, and at the run's end everything is tried once more. Nobody waits for the store longer than is said here.
+"""
 
 from __future__ import annotations
 
-import logging
-import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable
 
-from pipeline.config import RunConfig
-from pipeline.records import Prediction
-from pipeline.tracking.traces import log_traces
+from pipeline.tracking.courier import Courier
+from pipeline.tracking.machine import MachineWatch
+from pipeline.tracking.record import Ledger, Point, RunRecord, Status
+from pipeline.tracking.sending import Opened, open_record, send_points, send_record
+from pipeline.tracking.store import Store, reason_of
 
-log = logging.getLogger(__name__)
+GRACE = 5.0
+"""Seconds that a store gets to answer at the end of a run where it has not answered before."""
+LONGEST = 120.0
+"""Seconds that sending everything may take, once the store answers."""
+BRIEF = 3.0
+"""Seconds that it gets where the user wants the run to end now."""
+NOTICE = "notice"
+"""The tag for what readers of a run should know."""
 
-TAGS = ("method", "graph", "model", "task", "handover", "memory", "alignment", "placement", "transport")
-CONTROLS = ("experts", "handover", "memory", "alignment", "budget")
-"""Settings that a run's name tells where they are not the default."""
-NOTICE = 4000
-"""Characters that a tag may have."""
-FILES = ("predictions.parquet", "config.yaml", "graph.yaml", "metrics.json")
-"""What of a run folder is kept as artifacts."""
+Say = Callable[[str], None]
+"""Tells users a line."""
 
 
-@dataclass(frozen=True)
 class TrackedRun:
-    """One MLflow run that is being written."""
+    """One run that is being written in a store."""
 
-    client: Any
-    """The MLflow client."""
-    run_id: str
-    """The run's id."""
+    def __init__(self, store: Store, record: RunRecord, ledger: Ledger, say: Say, remedy: str) -> None:
+        """Begins nothing yet.
 
-    def log_progress(self, values: Mapping[str, float], *, step: int) -> None:
-        """Records running values; `step` is the number of finished questions."""
-        with self._forgiving():
-            for name, value in values.items():
-                self.client.log_metric(self.run_id, name, value, step=step)
+        Args:
+            store: Where it is written.
+            record: What is known of it.
+            ledger: What its folder remembers of it.
+            say: Told once that the store has failed, and if it then answers again.
+            remedy: What users can do about what was not sent.
+        """
+        self._store, self._record, self._ledger, self._say, self._remedy = store, record, ledger, say, remedy
+        self._opened: Opened | None = None
+        self._watch = MachineWatch()
+        self._courier = Courier(lambda error: self._complain(reason_of(error)))
+        self._complained = self._closed = False
+
+    @property
+    def run_id(self) -> str:
+        """The run's id in the store; empty while it has none."""
+        return self._opened.run_id if self._opened else ""
+
+    def open(self) -> None:
+        """Finds or begins the run, and waits for that.
+
+        Raises:
+            Exception: Whatever the store's client raises.
+        """
+        self._opened = open_record(self._store, self._record, self._ledger, running=True)
+        if not self._closed:  # a store may have taken longer than anybody waits
+            self._watch.start(self._store, self.run_id)
+
+    def open_later(self) -> None:
+        """Has that done while the run goes on."""
+        self._courier.put(self.open)
+
+    def log_point(self, point: Point) -> None:
+        """Tells how the run goes."""
+        self._courier.put(lambda: send_points(self._run, [point]))
 
     def log_notice(self, text: str) -> None:
-        """Records something that readers of the run should know, below what was recorded before."""
-        with self._forgiving():
-            before = self.client.get_run(self.run_id).data.tags.get("notice", "")
-            self.client.set_tag(self.run_id, "notice", f"{before}\n{text}".strip()[-NOTICE:])
+        """Tells all that readers of the run should know by now."""
+        self._courier.put(lambda: self._run.client.set_tag(self.run_id, NOTICE, text))
 
-    def log_result(self, metrics: Mapping[str, Any], folder: Path) -> None:
-        """Records a run's totals, and those files of its folder that are worth keeping."""
-        with self._forgiving():
-            for name, value in _numbers(metrics):
-                self.client.log_metric(self.run_id, name, value)
-            for name in FILES:
-                if (folder / name).is_file():
-                    self.client.log_artifact(self.run_id, str(folder / name))
+    def settle(self) -> str:
+        """The run's id, for which a store that has not answered yet gets another moment; empty if it does not."""
+        if not (self._opened or self._courier.attempt(self._open_if_needed, GRACE) or self._opened):
+            self._complain(f"no answer in {GRACE:.0f} s")
+        return self.run_id
 
-    def log_traces(self, rows: Sequence[Prediction], task: str) -> None:
-        """Records the questions that were traced."""
-        with self._forgiving():
-            info = self.client.get_run(self.run_id).info
-            uri, experiment_id = self.client.tracking_uri, info.experiment_id
-            log_traces(tracking_uri=uri, experiment_id=experiment_id, run_id=self.run_id, rows=rows, task=task)
+    def send(self, record: RunRecord) -> bool:
+        """Sends all that there is of a run that has ended.
 
-    def close(self, status: str) -> None:
-        """Ends the run as FINISHED, FAILED or KILLED."""
-        with self._forgiving():
-            self.client.set_terminated(self.run_id, status=status)
+        Returns:
+            Whether all of it is in the store.
+        """
+        if not self._opened:
+            return False
+        # A store that has failed before has to show first that it answers; one that has not may take its time.
+        sent = not self._courier.stopped or self._courier.attempt(self._look, GRACE)
+        sent = sent and self._courier.attempt(lambda: self._send(record), LONGEST)
+        if not sent:
+            self._complain(f"no answer in {LONGEST:.0f} s")
+        elif self._complained:
+            self._say("the tracker answers again, and has the whole run")
+        return sent
 
-    @contextmanager
-    def _forgiving(self) -> Iterator[None]:
-        """A tracker that stops working in mid-run costs no results: they are in the run folder."""
-        try:
-            yield
-        except Exception as error:  # whatever the store's client raises, from HTTP errors to a locked database
-            log.warning(
-                "the MLflow run is incomplete: %s", (str(error).splitlines() or [type(error).__name__])[0][:200]
-            )
+    def stop(self, status: Status) -> None:
+        """Tells that the run has broken off, if the store answers at once."""
+        self._courier.forget()
+        if self._opened and not self._courier.stopped:
+            self._courier.attempt(lambda: self._run.client.set_terminated(self.run_id, status=status), BRIEF)
 
+    def close(self) -> None:
+        """Leaves the store alone from now on."""
+        self._closed = True
+        self._courier.forget()
+        self._courier.close()
 
-@contextmanager
-def open_run(config: RunConfig, *, store: Path, run_id: str | None = None) -> Iterator[TrackedRun]:
-    """Opens a run in the tracker and closes it as finished, failed, or (on Ctrl-C) killed.
+    @property
+    def _run(self) -> Opened:
+        assert self._opened is not None, "a run is opened before anything else is sent, or nothing else is sent"
+        return self._opened
 
-    Args:
-        config: The run's settings; logged as parameters.
-        store: Folder of the default store, `mlflow.db` and its artifacts.
-        run_id: An earlier run to go on with.
+    def _open_if_needed(self) -> None:
+        if not self._opened:
+            self.open()
 
-    Raises:
-        ValueError: The tracking URI can't be used.
-    """
-    import mlflow
+    def _look(self) -> None:
+        self._run.client.get_run(self.run_id)
 
-    for noisy in ("mlflow", "alembic"):
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")  # stdout is for the result
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    named = config.tracking.tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
-    uri = named or f"sqlite:///{store / 'mlflow.db'}"
-    try:
-        client = mlflow.MlflowClient(tracking_uri=uri)
-        run = _start(client, config, None if named else store / "mlartifacts", run_id)
-    except Exception as error:  # whatever the store's client raises: MLflow's, SQLAlchemy's, sqlite3's, HTTP's
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:200]
-        raise ValueError(f"--tracking-uri {uri!r} can't be used: {reason}") from error
-    try:
-        yield run
-    except KeyboardInterrupt:
-        run.close("KILLED")
-        raise
-    except BaseException:
-        run.close("FAILED")
-        raise
-    run.close("FINISHED")
+    def _send(self, record: RunRecord) -> None:
+        self._watch.finish()
+        send_record(self._store, self._run, record, self._ledger)
 
-
-def run_name(config: RunConfig) -> str:
-    """A name that tells runs of one experiment apart: method, graph, model and m."""
-    parts: list[str] = [config.collaboration.method]
-    if config.collaboration.method != "single":
-        parts.append(Path(config.collaboration.graph).stem)
-    parts.append(config.model.model.rstrip("/").rsplit("/", 1)[-1])
-    if config.collaboration.method == "latent_mas":
-        parts.append(f"m{config.collaboration.latent_steps}")
-    defaults = RunConfig().flat()
-    parts += [str(value) for name, value in config.flat().items() if name in CONTROLS and value != defaults[name]]
-    return "-".join(parts)
-
-
-def _start(client: Any, config: RunConfig, artifacts: Path | None, run_id: str | None) -> TrackedRun:
-    if run_id is not None and _knows(client, run_id):
-        client.update_run(run_id, status="RUNNING")
-        return TrackedRun(client, run_id)
-    name = config.tracking.experiment or f"latentmas/{config.data.task}"
-    experiment = client.get_experiment_by_name(name)
-    location = artifacts.resolve().as_uri() if artifacts else None
-    experiment_id = experiment.experiment_id if experiment else client.create_experiment(name, location)
-    settings = config.flat()
-    tags = {tag: str(settings[tag]) for tag in TAGS}
-    run = client.create_run(experiment_id, run_name=run_name(config), tags=tags)
-    for key, value in settings.items():
-        client.log_param(run.info.run_id, key, value)
-    return TrackedRun(client, run.info.run_id)
-
-
-def _knows(client: Any, run_id: str) -> bool:
-    """Whether a store has a run; one that was deleted or lies in another store is begun anew."""
-    from mlflow.exceptions import MlflowException
-
-    try:
-        client.get_run(run_id)
-    except MlflowException:
-        return False
-    return True
-
-
-def _numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, float]]:
-    """Yields every number, those of nested mappings as `name/key`."""
-    for name, value in metrics.items():
-        if isinstance(value, Mapping):
-            yield from _numbers(value, f"{prefix}{name}/")
-        elif isinstance(value, int | float):
-            yield prefix + name, float(value)
+    def _complain(self, reason: str) -> None:
+        if not (self._complained or self._closed):
+            self._complained = True
+            self._say(f"tracking has stopped, the run has not: {self._store.shown}: {reason}\n{self._remedy}")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,3 +22,5 @@ class Drawing:
     """The picture in lines; it can stand in an HTML page as it is."""
     csv: str
     """The numbers that are drawn, with a header; figures that only tell of points tell of each one."""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    """What is read off it, by name, such as `coverage` or the p of a pair."""

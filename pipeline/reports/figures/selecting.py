@@ -1,0 +1,116 @@
+"""Which of many runs stand beside each other in a figure, and how they are called there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pipeline.config import CollaborationConfig
+from pipeline.reports.comparing import BUDGETS, FinishedRun
+from pipeline.reports.stats import wilson_interval
+
+PLAIN = {"memory": "real", "handover": "full", "alignment": "ridge"}
+"""Settings of the paper; runs with others are controls."""
+HARMLESS = ("trace", "verify_memory", "code_seconds")
+"""Settings that are no reason to keep runs apart."""
+FEW = 100
+"""Below so many questions a figure says that they are few."""
+NAMES = {"embedded": "SmolLM2-135M-Instruct (embedded)"}
+"""Models that have a better name than that of their flag."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Share:
+    """A share of right answers."""
+
+    value: float
+    """Per cent; 0 without questions."""
+    low: float
+    """Lower end of its 95 % Wilson interval, per cent."""
+    high: float
+    """Upper end."""
+    n: int
+    """Scored questions."""
+
+
+def share_of(run: FinishedRun, *, lenient: bool = False) -> Share:
+    """Accuracy of a run, strict or lenient; unscored questions don't count."""
+    scored = [row for row in run.rows if row.correct is not None]
+    right = sum(bool(row.correct_lenient if lenient else row.correct) for row in scored)
+    low, high = wilson_interval(right, len(scored))
+    return Share(value=100 * right / max(len(scored), 1), low=100 * low, high=100 * high, n=len(scored))
+
+
+def is_plain(run: FinishedRun, *, but: Collection[str] = ()) -> bool:
+    """Whether a run is as the paper has it, some settings left aside."""
+    return all(run.settings[name] == value for name, value in PLAIN.items() if name not in but)
+
+
+def groups_alike(runs: Iterable[FinishedRun], *, but: Collection[str]) -> list[list[FinishedRun]]:
+    """Gathers runs that differ in nothing but some settings: the same questions and graph, and all else the same."""
+    groups: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        rest = {key: value for key, value in run.settings.items() if key not in {*but, *HARMLESS}}
+        groups.setdefault(_as_key([rest, run.graph, sorted(run.asked.items())]), []).append(run)
+    return list(groups.values())
+
+
+def on_same_terms(runs: Iterable[FinishedRun]) -> list[list[FinishedRun]]:
+    """Gathers runs on the same questions with the same model and budgets, whatever their method and graph."""
+    groups: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        terms = [run.metrics.task, {name: run.settings[name] for name in BUDGETS}, sorted(run.asked.items())]
+        groups.setdefault(_as_key(terms), []).append(run)
+    return list(groups.values())
+
+
+def by_panel(runs: Iterable[FinishedRun]) -> dict[tuple[str, str], list[FinishedRun]]:
+    """Runs by model and graph, of which each pair has a panel of its own."""
+    found: dict[tuple[str, str], list[FinishedRun]] = {}
+    for run in runs:
+        found.setdefault((run.metrics.model, run.metrics.graph), []).append(run)
+    return found
+
+
+def usual_first(run: FinishedRun) -> tuple[bool, bool, int]:
+    """Sorts runs by latent steps: the usual number of them first, then the fewest, and none at all last."""
+    steps = run.metrics.latent_steps_per_agent
+    return steps != CollaborationConfig().latent_steps, steps == 0, steps
+
+
+def model_name(model: str) -> str:
+    """A model as figures name it: without its folders or its owner."""
+    return NAMES.get(model, model.rstrip("/").rsplit("/", 1)[-1])
+
+
+def task_name(task: str) -> str:
+    """A task as figures name it: a file of one's own without its folders."""
+    return Path(task).name
+
+
+def panel_title(panel: tuple[str, str], panels: Collection[tuple[str, str]]) -> str:
+    """The graph's name, and the model's where there are several."""
+    model, graph = panel
+    return f"{graph}, {model_name(model)}" if len({one for one, _ in panels}) > 1 else graph
+
+
+def told_models(runs: Iterable[FinishedRun]) -> str:
+    """The models of some runs, for a caption."""
+    names = list(dict.fromkeys(model_name(run.metrics.model) for run in runs))
+    return ("Model: " if len(names) == 1 else "Models: ") + ", ".join(names) + "."
+
+
+def told_questions(runs: Sequence[FinishedRun]) -> str:
+    """How many questions there are, for a caption; where they are few, what that means."""
+    counts = {run.metrics.task: run.metrics.num_questions for run in runs}
+    numbers = set(counts.values())
+    each = ", ".join(f"{task_name(task)} {count}" for task, count in counts.items())
+    told = f"n = {numbers.pop()} questions a task" if len(numbers) == 1 else f"n, questions: {each}"
+    few = "; so few that only large differences mean anything" if min(counts.values(), default=0) < FEW else ""
+    return f"{told}{few}."
+
+
+def _as_key(values: Sequence[object] | Mapping[str, object]) -> str:
+    return json.dumps(values, sort_keys=True, default=str)

@@ -1,0 +1,167 @@
+"""run.json: what can't be found out about a run later, and what its folder remembers of trackers."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import shlex
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from pipeline.benchmarks import BENCHMARKS, short_name
+from pipeline.config import DataConfig
+from pipeline.records import Assignment
+from pipeline.runtime.results import RunFolder
+from pipeline.tracking import QuestionSet, without_secrets
+
+FILE = "run.json"
+BACKEND = "hf"
+"""What computes: our own loop over Hugging Face models."""
+PACKAGES = ("torch", "transformers", "ray", "latentmas-ray")
+"""Packages whose versions are kept."""
+CODE = Path(__file__).parents[1]
+"""The package that the run is made by."""
+GIT_SECONDS = 10
+"""How long git may take."""
+
+_WRITING = threading.RLock()
+"""The tracker's thread writes down ids while the run writes down where its replicas are."""
+
+
+def read_facts(folder: RunFolder) -> dict[str, Any]:
+    """All that is noted."""
+    return folder.read_json(FILE)
+
+
+def note(folder: RunFolder, **facts: Any) -> None:
+    """Notes facts beside those that are there; may be called from any thread."""
+    with _WRITING:
+        folder.write_json(FILE, {**folder.read_json(FILE), **facts})
+
+
+def note_begin(folder: RunFolder, data: DataConfig, assignments: Sequence[Assignment]) -> None:
+    """Notes that a run begins, or goes on: by what, where and on which questions."""
+    began = read_facts(folder).get("started", time.time())
+    questions = question_set(data, assignments)
+    note(
+        folder,
+        status="RUNNING",
+        fault="",
+        started=began,
+        ended=0.0,
+        tracked=False,
+        questions=vars(questions),
+        **facts_of_now(),
+    )
+
+
+def facts_of_now() -> dict[str, Any]:
+    """What this process can tell of itself."""
+    commit, dirty = git_commit(CODE)
+    return {
+        "backend": BACKEND,
+        "git_commit": commit,
+        "git_dirty": dirty,
+        "command": without_secrets(shlex.join(["python", *sys.argv])),
+        "user": _user(),
+        "host": socket.gethostname(),
+        "versions": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def question_set(data: DataConfig, assignments: Sequence[Assignment]) -> QuestionSet:
+    """The questions of a run as a data set that other runs may share."""
+    digest = hashlib.sha256()
+    for one in (assignment.question for assignment in assignments):
+        digest.update(json.dumps([one.id, one.text, one.kind, one.gold]).encode())
+    source, place = _origin(data)
+    return QuestionSet(
+        name=short_name(data.task), digest=digest.hexdigest()[:32], count=len(assignments), place=place, source=source
+    )
+
+
+def git_commit(code: Path) -> tuple[str, bool]:
+    """The commit of some code, and whether it has changed since; empty where it is in no repository of its own.
+
+    A package that was installed into somebody's project lies in their repository and is no part of it.
+    """
+    if _git(code, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return "", False
+    return _git(code, "rev-parse", "HEAD") or "", bool(_git(code, "status", "--porcelain", "--", ".", "../jobs"))
+
+
+@dataclass(frozen=True)
+class FolderLedger:
+    """What a run folder remembers of trackers."""
+
+    folder: RunFolder
+    """The folder."""
+
+    def run_id(self, uri: str) -> str:
+        """The run's id in a store, or else the last one it had anywhere: a store may be reached under several URIs."""
+        known = read_facts(self.folder)
+        return str(known.get("run_ids", {}).get(without_secrets(uri)) or known.get("run_id", ""))
+
+    def opened(self, uri: str, run_id: str) -> None:
+        """Notes that id."""
+        place = without_secrets(uri)
+        with _WRITING:
+            ids = {**read_facts(self.folder).get("run_ids", {}), place: run_id}
+            note(self.folder, run_id=run_id, tracking_uri=place, run_ids=ids)
+
+    def traced(self, run_id: str) -> frozenset[str]:
+        """Ids of the questions whose traces a run has."""
+        return frozenset(read_facts(self.folder).get("traced", {}).get(run_id, []))
+
+    def add_traced(self, run_id: str, question_id: str) -> None:
+        """Notes one more."""
+        with _WRITING:
+            traced = read_facts(self.folder).get("traced", {})
+            note(self.folder, traced={**traced, run_id: [*traced.get(run_id, []), question_id]})
+
+
+def _origin(data: DataConfig) -> tuple[str, Mapping[str, str]]:
+    """The kind of source that a task's questions come from, and where that is."""
+    benchmark = BENCHMARKS.get(data.task)
+    if benchmark is None:
+        return "local", {"uri": data.task}
+    if benchmark.embedded:
+        return "code", {"uri": f"{benchmark.name}, which comes with latentmas-ray"}
+    if data.data_dir is not None or not benchmark.hub_id:
+        return "local", {"uri": str(Path(data.data_dir or "") / benchmark.file)}
+    place = {"path": benchmark.hub_id, "config_name": benchmark.config or "", "split": benchmark.split}
+    return "hugging_face", place
+
+
+def _git(code: Path, *words: str) -> str | None:
+    """What git says of a folder; none where there is no git or no repository."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(code), *words], capture_output=True, text=True, timeout=GIT_SECONDS, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return done.stdout.strip()
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (OSError, KeyError, ImportError):  # a container's process may belong to nobody that it knows
+        return ""
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return ""

@@ -1,0 +1,119 @@
+"""A run from its first note to its last: what happens to it is written into run.json and told to the tracker."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.config import RunConfig
+from pipeline.runtime.facts import FolderLedger, note, note_begin, read_facts
+from pipeline.runtime.history import Tally, add_point
+from pipeline.runtime.results import RunFolder
+from pipeline.runtime.telling import notices_of, run_record
+from pipeline.tracking import Status, Store, TrackedRun, choose_store
+
+if TYPE_CHECKING:
+    from pipeline.runtime.evaluate import RunRequest
+
+FAULT = 1000
+"""Characters that are kept of what a run failed of."""
+
+
+@dataclass(frozen=True)
+class ToldRun:
+    """A run that goes on."""
+
+    folder: RunFolder
+    """Its folder."""
+    config: RunConfig
+    """Its settings."""
+    tracked: TrackedRun
+    """Its counterpart in the tracker."""
+    asks: bool
+    """Whether questions are asked, or all that it does is to tell what came of them before."""
+
+    def tell_point(self, tally: Tally) -> None:
+        """Tells how it goes."""
+        point = tally.point()
+        add_point(self.folder, point)
+        self.tracked.log_point(point)
+
+    def tell_notice(self, text: str) -> None:
+        """Tells something that readers of the run should know."""
+        note(self.folder, notices=[*read_facts(self.folder).get("notices", []), text])
+        self.tracked.log_notice(notices_of(read_facts(self.folder)))
+
+    def settle(self) -> str:
+        """The run's id in the tracker, waited for a moment; empty if it has none."""
+        return self.tracked.settle()
+
+    def finish(self) -> None:
+        """Sends all of the run, whose metrics are on disk."""
+        if self.asks:
+            note(self.folder, status="FINISHED", ended=time.time())
+        if self.tracked.run_id:
+            note(self.folder, tracked=self.tracked.send(run_record(self.folder, self.config)))
+
+
+@contextmanager
+def told(request: RunRequest, *, asks: bool) -> Iterator[ToldRun]:
+    """Notes and tells that a run begins, and how it ends where it does not come to `finish`.
+
+    Args:
+        request: The run.
+        asks: Whether questions will be asked.
+
+    Raises:
+        ValueError: The store can't be used. A server that does not answer is none of that.
+    """
+    folder, config = request.folder, request.config
+    store = choose_store(config.tracking.tracking_uri, request.store)
+    store.check()
+    if asks:
+        note_begin(folder, config.data, request.assignments)
+    record = run_record(folder, config, whole=False)
+    tracked = TrackedRun(store, record, FolderLedger(folder), say, remedy(folder.path))
+    try:
+        _open(tracked, store)
+        yield ToldRun(folder, config, tracked, asks)
+    except BaseException as error:
+        status: Status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+        if asks:
+            note(folder, status=status, fault=str(error)[:FAULT], ended=time.time())
+        tracked.stop(status)
+        raise
+    finally:
+        tracked.close()
+
+
+def is_told(request: RunRequest) -> bool:
+    """Whether a run is finished, and the store that it would be told to has all of it."""
+    facts = read_facts(request.folder)
+    store = choose_store(request.config.tracking.tracking_uri, request.store)
+    there = facts.get("tracked") and facts.get("tracking_uri") == store.shown
+    return bool(there) and facts["questions"]["count"] == len(request.assignments)
+
+
+def say(line: str) -> None:
+    """Tells users on stderr."""
+    sys.stderr.write(line + "\n")
+
+
+def remedy(path: Path) -> str:
+    """What to do about a run that the tracker does not have whole."""
+    return f"send it later with: python jobs/compare.py --upload {path}"
+
+
+def _open(tracked: TrackedRun, store: Store) -> None:
+    if store.remote:
+        tracked.open_later()
+        return
+    try:
+        tracked.open()
+    except Exception as error:  # whatever the store's client raises: MLflow's, SQLAlchemy's, sqlite3's
+        raise store.unusable(error) from error

@@ -1,0 +1,106 @@
+"""Where runs are recorded: an MLflow server by its URI, or a database file beside the run folders."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+DATABASE_SERVERS = ("postgresql", "mysql", "mssql")
+"""Schemes of stores that are servers though no HTTP is spoken with them."""
+QUIET = ("mlflow", "alembic")
+"""Loggers that tell of their own progress."""
+REASON_CHARS = 200
+"""What of an error's text is passed on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """One place where runs are recorded."""
+
+    uri: str
+    """MLflow's URI of it."""
+    artifacts: Path | None = None
+    """Folder for the files of new experiments; none where the server decides."""
+
+    @property
+    def remote(self) -> bool:
+        """Whether something else than a file has to answer."""
+        return urlsplit(self.uri).scheme.split("+")[0] not in ("", "file", "sqlite")
+
+    @property
+    def shown(self) -> str:
+        """The URI as it may be shown."""
+        return without_secrets(self.uri)
+
+    def check(self) -> None:
+        """Refuses what can be no store, without asking it anything.
+
+        Raises:
+            ValueError: There is no such kind of store, or it names no host.
+        """
+        try:
+            parts = urlsplit(self.uri)
+            if parts.scheme.split("+")[0] not in DATABASE_SERVERS:  # those would be connected to at once
+                self.client()
+        except Exception as error:  # of whichever library knows the scheme: MLflow's, SQLAlchemy's, urllib's
+            raise self.unusable(error) from error
+        if parts.scheme in ("http", "https") and not parts.hostname:
+            raise self.unusable(ValueError("it names no host"))
+
+    def client(self) -> Any:
+        """An MLflow client for it; for a file or a database this connects, and makes what is not there."""
+        import mlflow
+
+        prepare_mlflow()
+        return mlflow.MlflowClient(tracking_uri=self.uri)
+
+    def unusable(self, error: Exception) -> ValueError:
+        """What to tell users whose store can't be used."""
+        return ValueError(f"--tracking-uri {self.shown!r} can't be used: {reason_of(error)}")
+
+
+def choose_store(tracking_uri: str | None, folder: Path) -> Store:
+    """The store that was asked for, else that of the environment, else a file.
+
+    Args:
+        tracking_uri: What a flag or a config names.
+        folder: Where the file `mlflow.db` and its artifacts lie by default.
+    """
+    named = tracking_uri or os.environ.get("MLFLOW_TRACKING_URI")
+    if named:
+        return Store(uri=named)
+    return Store(uri=f"sqlite:///{folder / 'mlflow.db'}", artifacts=folder / "mlartifacts")
+
+
+def prepare_mlflow() -> None:
+    """Leaves stdout to the result and has requests to a server that does not answer end soon."""
+    for noisy in QUIET:
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    # Its thread complains on its own of what is told here once, in other words.
+    logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)
+    os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # for a connection that the server had closed
+    os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
+
+
+def reason_of(error: BaseException) -> str:
+    """What an error says, on one line of bounded length, without passwords."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    line = lines[0] if lines else type(error).__name__
+    if "Max retries exceeded" in line:  # the HTTP client's own words for everything, with the reason at their end
+        named = re.search(
+            r"(?<=\] )[\w ]+(?='\)|\)|\")|[Rr]ead timed out|[Cc]onnect timeout|too many \d+ error\w*[\w ]*", line
+        )
+        line = named[0] if named else line
+    return without_secrets(line)[:REASON_CHARS]
+
+
+def without_secrets(text: str) -> str:
+    """A text with the user names and passwords of its URIs blotted out."""
+    return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
