@@ -3,42 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
 
-from pipeline.records import Prediction
+from pipeline.reports.fairness import BUDGETS, budgets_otherwise, timed_otherwise
+from pipeline.reports.runs import FinishedRun
 from pipeline.reports.stats import Paired, Spread, over_seeds, paired
-from pipeline.reports.summary import RunMetrics
+from pipeline.reports.variants import one_a_seed, same_but_for_seeds
 
-BUDGETS = ("max_new_tokens", "budget", "temperature", "top_p", "model", "chat_options")
-"""Settings that two runs should have in common to be compared fairly; a note says where they differ."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinishedRun:
-    """A run as a comparison sees it."""
-
-    name: str
-    """What the comparison calls it."""
-    settings: Mapping[str, Any]
-    """Its settings by name, those left out that change no answer."""
-    graph: str
-    """Its role graph as a file; graphs of one name may differ."""
-    metrics: RunMetrics
-    """What it reports."""
-    rows: Sequence[Prediction]
-    """One a question."""
-
-    @property
-    def correct(self) -> dict[str, bool | None]:
-        """By question id whether the answer is right; none if it is unscored."""
-        return {row.question_id: row.correct for row in self.rows}
-
-    @property
-    def asked(self) -> dict[str, tuple[str, str]]:
-        """Text and right answer of each question by its id."""
-        return {row.question_id: (row.question, row.gold) for row in self.rows}
+__all__ = ["BUDGETS", "Comparison", "FinishedRun", "PairedRuns", "SeededRuns", "compare_runs"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +71,8 @@ def compare_runs(runs: Sequence[FinishedRun], baselines: Sequence[FinishedRun] =
 
     Args:
         runs: The runs, in the order in which they are shown.
-        baselines: Those that others are paired with: the first one of each task. A task without one takes the first run
-            of a single agent.
+        baselines: Those that others are paired with: the first one of each task. A task without one takes, for each
+            model, the first run of a single agent.
 
     Returns:
         The comparison; baselines that are not among the runs come before them.
@@ -110,9 +83,8 @@ def compare_runs(runs: Sequence[FinishedRun], baselines: Sequence[FinishedRun] =
     notes: list[str] = []
     alone: list[str] = []
     remarked: dict[tuple[str, str], list[str]] = {}  # one line for all runs of which the same is to be said
-    for task in dict.fromkeys(run.metrics.task for run in shown):
-        same = [run for run in shown if run.metrics.task == task]
-        first = _baseline(same, [run for run in baselines if run.metrics.task == task])
+    for task, same in _gathered(shown, baselines).items():
+        first = _baseline(same, [run for run in baselines if run.metrics.task == same[0].metrics.task])
         if first is None and len(same) > 1:
             notes.append(f"{task}: no run of a single agent to pair the others with; name a run with --baseline")
         alone += [run.name for run in same if len(same) == 1 < len(shown)]
@@ -124,9 +96,24 @@ def compare_runs(runs: Sequence[FinishedRun], baselines: Sequence[FinishedRun] =
                     remarked.setdefault((first.name, remark), []).append(run.name)
     notes += [f"{', '.join(told)} and {first}: {remark}" for (first, remark), told in remarked.items()]
     if alone:
-        notes.append(f"{', '.join(alone)}: not paired, because no other run answers the same task")
+        notes.append(f"{', '.join(alone)}: not paired, because no other run answers the same task with the same model")
     seeds, repeated = _over_seeds(shown)
-    return Comparison(runs=shown, pairs=tuple(pairs), seeds=tuple(seeds), notes=(*notes, *repeated))
+    notes += [*repeated, *timed_otherwise(shown)]
+    return Comparison(runs=shown, pairs=tuple(pairs), seeds=tuple(seeds), notes=tuple(notes))
+
+
+def _gathered(runs: Sequence[FinishedRun], baselines: Sequence[FinishedRun]) -> dict[str, list[FinishedRun]]:
+    """Runs that are paired with each other, by what they have in common: the model only matters without a baseline."""
+    named = {run.metrics.task for run in baselines}
+    models: dict[str, set[str]] = {}
+    for run in runs:
+        models.setdefault(run.metrics.task, set()).add(run.metrics.model)
+    found: dict[str, list[FinishedRun]] = {}
+    for run in runs:
+        task = run.metrics.task
+        several = task not in named and len(models[task]) > 1
+        found.setdefault(f"{task} with {run.metrics.model}" if several else task, []).append(run)
+    return found
 
 
 def _baseline(runs: Sequence[FinishedRun], chosen: Sequence[FinishedRun]) -> FinishedRun | None:
@@ -149,37 +136,35 @@ def _pair(baseline: FinishedRun, run: FinishedRun) -> tuple[list[PairedRuns], li
         remarks.append(f"paired on the {len(common)} questions in common of {len(asked)} and {len(there)}")
     if result.unscored:
         remarks.append(f"{result.unscored} questions left out because one of the two has them unscored")
-    differing = [name for name in BUDGETS if run.settings[name] != baseline.settings[name]]
-    if differing:
-        told = ", ".join(f"{name} {run.settings[name]} and {baseline.settings[name]}" for name in differing)
-        remarks.append(f"the settings differ: {told}")
+    remarks += budgets_otherwise(baseline, run)
     return [PairedRuns(run=run.name, baseline=baseline.name, task=run.metrics.task, result=result)], remarks
 
 
 def _over_seeds(runs: Sequence[FinishedRun]) -> tuple[list[SeededRuns], list[str]]:
     """Runs that differ in their seed alone, and notes on those that do not even differ in that or have no accuracy."""
-    alike: dict[str, dict[int, FinishedRun]] = {}
     notes = []
-    unscored = [run.name for run in runs if run.metrics.num_questions == run.metrics.num_unscored]
+    unscored = [run.name for run in runs if not run.scored]
     if unscored:
         notes.append(f"{', '.join(unscored)}: all questions are unscored, so there is no accuracy (0 is none)")
-    for run in (run for run in runs if run.name not in unscored):
-        rest = {name: value for name, value in run.settings.items() if name != "seed"}
-        group = alike.setdefault(json.dumps([rest, run.graph, sorted(run.asked.items())], sort_keys=True), {})
-        first = group.setdefault(run.settings["seed"], run)
-        if first is not run:
-            notes.append(f"{run.name} and {first.name}: the same settings and seed, so counted as one over seeds")
-    return [_seeded(group) for group in alike.values() if len(group) > 1], notes
+    groups = same_but_for_seeds(run for run in runs if run.scored)
+    for group in groups:
+        first = {run.settings["seed"]: run for run in reversed(group)}
+        for run in group:
+            same = first[run.settings["seed"]]
+            if same is not run:
+                notes.append(f"{run.name} and {same.name}: the same settings and seed, so counted as one over seeds")
+    seeded = map(one_a_seed, groups)
+    return [_seeded(group) for group in seeded if len(group) > 1], notes
 
 
-def _seeded(group: Mapping[int, FinishedRun]) -> SeededRuns:
-    """The line of some runs by their seeds."""
-    first = next(iter(group.values()))
+def _seeded(group: Sequence[FinishedRun]) -> SeededRuns:
+    """The line of some runs, one a seed."""
+    first = group[0]
     return SeededRuns(
         run=first.name,
         method=first.metrics.method,
         graph=first.metrics.graph,
         task=first.metrics.task,
-        seeds=tuple(group),
-        accuracy=over_seeds([run.metrics.accuracy for run in group.values()]),
+        seeds=tuple(run.settings["seed"] for run in group),
+        accuracy=over_seeds([run.metrics.accuracy for run in group]),
     )

@@ -1,7 +1,7 @@
 """Statistics of accuracies: of one run, of two runs on the same questions, and of runs that differ in their seed.
 
-The numbers come from statsmodels and scipy. Both take a second or more to import (statsmodels brings pandas), so they
-are imported where they are used: neither a replica nor a command's `--help` waits for them.
+Intervals of shares and McNemar's test come from statsmodels, which takes a second or more to import (it brings scipy
+and pandas), so it is imported where it is used: neither a replica nor a command's `--help` waits for it.
 """
 
 from __future__ import annotations
@@ -9,11 +9,9 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 
-LEVEL = 0.95
-"""Of every interval."""
-RESAMPLES = 9999
-"""Of the bootstrap."""
+from pipeline.reports.resampling import LEVEL, bootstrap_interval, sign_flip_p
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +37,8 @@ class Paired:
     only_b: int
     """Questions that only the second run has right."""
     p_value: float
-    """McNemar's exact test, two-sided: how likely chance alone splits `only_a` and `only_b` this unevenly or more."""
+    """McNemar's exact test, two-sided: how likely chance alone splits `only_a` and `only_b` this unevenly or more. Over
+    several seeds: the same by random signs, see `sign_flip_p`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +110,45 @@ def paired(a: Mapping[str, bool | None], b: Mapping[str, bool | None]) -> Paired
     )
 
 
+def paired_over_seeds(a: Sequence[Mapping[str, bool | None]], b: Sequence[Mapping[str, bool | None]]) -> Paired:
+    """Compares two ways of answering, each run with one seed or several: a question's score is its mean over the seeds.
+
+    Args:
+        a: The first way's runs, as `paired` takes them; a question that is unscored with some seed is left out of it.
+        b: The second way's.
+
+    Returns:
+        With one run each the same as `paired`. Otherwise `only_a` and `only_b` count questions whose mean is higher.
+    """
+    if len(a) == len(b) == 1:
+        return paired(a[0], b[0])
+    means_a, means_b = _means(a), _means(b)
+    common = sorted(means_a.keys() & means_b.keys())
+    differences = [round(means_b[i] - means_a[i], 12) for i in common]
+    low, high = bootstrap_interval(differences)
+    count = len(common)
+    return Paired(
+        questions=count,
+        unscored=len(set.intersection(*map(set, (*a, *b)))) - count,
+        accuracy_a=sum(means_a[i] for i in common) / max(count, 1),
+        accuracy_b=sum(means_b[i] for i in common) / max(count, 1),
+        difference=sum(differences) / max(count, 1),
+        low=low,
+        high=high,
+        only_a=sum(d < 0 for d in differences),
+        only_b=sum(d > 0 for d in differences),
+        p_value=sign_flip_p(differences),
+    )
+
+
+def _means(runs: Sequence[Mapping[str, bool | None]]) -> dict[str, float]:
+    """Each question's mean score over runs that all have it scored."""
+    common = set.intersection(*map(set, runs))
+    scores = {i: [run[i] for run in runs] for i in common}
+    return {i: statistics.fmean(map(bool, found)) for i, found in scores.items() if None not in found}
+
+
+@cache
 def mcnemar_p(only_a: int, only_b: int) -> float:
     """Two-sided p of McNemar's exact test; 1 if the two runs have the same questions right.
 
@@ -122,40 +160,6 @@ def mcnemar_p(only_a: int, only_b: int) -> float:
 
     # What both have right or wrong says nothing about a difference, so any number will do for it.
     return float(mcnemar([[0, only_a], [only_b, 0]], exact=True).pvalue)
-
-
-def bootstrap_interval(differences: Sequence[float]) -> tuple[float, float]:
-    """95 % bootstrap interval of a mean of paired differences, the same each time (Efron's BCa, fixed seed).
-
-    Differences that are all alike have no spread to resample, and yet are no proof. There the interval is exact: with a
-    share of q = 1 - 0.025^(1/n) of other questions, n draws show none of them in 2.5 % of all cases, and what such
-    questions have is anything within [-1, 1].
-
-    Args:
-        differences: One a question, each within [-1, 1].
-
-    Returns:
-        Lower and upper bound, within [-1, 1]. With fewer than two questions nothing is known: (-1.0, 1.0).
-    """
-    count = len(differences)
-    if count < 2:
-        return -1.0, 1.0
-    if len(set(differences)) == 1:
-        alike, unseen = differences[0], 1 - ((1 - LEVEL) / 2) ** (1 / count)
-        return alike - unseen * (alike + 1), alike + unseen * (1 - alike)
-    import numpy as np
-    from scipy import stats  # slow to import
-
-    interval = stats.bootstrap(
-        (np.asarray(differences, dtype=float),),
-        np.mean,
-        n_resamples=RESAMPLES,
-        batch=500,  # so that thousands of questions need no more than some megabytes
-        confidence_level=LEVEL,
-        method="BCa",
-        rng=np.random.default_rng(0),
-    ).confidence_interval
-    return float(interval.low), float(interval.high)
 
 
 def over_seeds(accuracies: Sequence[float]) -> Spread:

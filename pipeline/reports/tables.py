@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""Tables of runs, pairs and seeds, and one run's totals."""
 
 from __future__ import annotations
 
@@ -6,12 +6,23 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from pipeline.reports.comparing import PairedRuns, SeededRuns
+from pipeline.reports.grid import Grid, columns_of, row_of_texts
+from pipeline.reports.terminal import terminal_table
+from pipeline.reports.variants import LABELS
 
-LABELS = {"single": "Single", "text_mas": "TextMAS", "latent_mas": "LatentMAS"}
+__all__ = [
+    "LABELS",
+    "comparison_table",
+    "pairs_grid",
+    "pairs_table",
+    "run_table",
+    "runs_grid",
+    "seeds_grid",
+    "seeds_table",
+]
 
 
 def run_table(metrics: Mapping[str, Any]) -> Table:
@@ -27,92 +38,105 @@ def run_table(metrics: Mapping[str, Any]) -> Table:
 
 
 def comparison_table(runs: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> Table:
+    """Several runs side by side, as `runs_grid` has them."""
+    return terminal_table(runs_grid(runs, names))
+
+
+def runs_grid(runs: Sequence[Mapping[str, Any]], names: Sequence[str] = ()) -> Grid:
     """Several runs side by side, a run a row, in the order given.
 
     Args:
         runs: Their metrics.
         names: What they are called; without names there is no column of them.
     """
-    table = _table(title="Comparison", caption="Token, latent, prefill: per question. Speed: seconds of the run.")
     figures = ("n", "accuracy\n%", "95 %", "lenient\n%", "token", "latent", "prefill", "speed")
     words = ("run", "method", "graph", "task") if names else ("method", "graph", "task")
-    _add_columns(table, words, (*figures, "truncated\n%", "no answer\n%"))
-    for place, run in enumerate(runs):
-        count = max(run["num_questions"], 1)
-        table.add_row(
-            *names[place : place + 1],
-            LABELS.get(run["method"], run["method"]),
-            run["graph"],
-            _shown(run["task"]),
-            str(run["num_questions"]),
-            f"{100 * run['accuracy']:.1f}",
-            f"{100 * run['accuracy_low']:.0f}-{100 * run['accuracy_high']:.0f}",
-            f"{100 * run['accuracy_lenient']:.1f}",
-            f"{run['output_tokens_per_question']:.0f}",
-            f"{run['latent_steps'] / count:.0f}",
-            f"{run['prefill_tokens'] / count:.0f}",
-            f"{run['seconds']:.1f}",
-            f"{100 * run['truncated_rate']:.1f}",
-            f"{100 * run['no_answer_rate']:.1f}",
-        )
-    return table
+    return Grid(
+        title="Comparison",
+        caption="Token, latent, prefill: per question. Speed: seconds of the run.",
+        columns=columns_of(words, (*figures, "truncated\n%", "no answer\n%")),
+        rows=tuple(row_of_texts((*names[place : place + 1], *_texts(run))) for place, run in enumerate(runs)),
+    )
 
 
-def pairs_table(pairs: Sequence[PairedRuns]) -> Table:
+def pairs_grid(pairs: Sequence[PairedRuns]) -> Grid:
     """Runs against their baselines on the questions that both have."""
-    table = _table(
+    figures = ("n", "baseline\n%", "run\n%", "difference", "95 %", "only baseline\nright", "only run\nright", "p")
+    return Grid(
         title="Against the baseline, question by question",
         caption="Difference in points with its 95 % interval (bootstrap; exact where all questions differ alike); "
         "p: McNemar's exact test.",
+        columns=columns_of(("run", "baseline", "task"), figures),
+        rows=tuple(row_of_texts(_pair_texts(pair)) for pair in pairs),
     )
-    figures = ("n", "baseline\n%", "run\n%", "difference", "95 %", "only baseline\nright", "only run\nright", "p")
-    _add_columns(table, ("run", "baseline", "task"), figures)
-    for pair in pairs:
-        r = pair.result
-        table.add_row(
-            pair.run,
-            pair.baseline,
-            _shown(pair.task),
-            str(r.questions),
-            f"{100 * r.accuracy_a:.1f}",
-            f"{100 * r.accuracy_b:.1f}",
-            f"{100 * r.difference:+.1f}",
-            f"{100 * r.low:+.1f} to {100 * r.high:+.1f}",
-            str(r.only_a),
-            str(r.only_b),
-            f"{r.p_value:.4f}" if r.p_value >= 0.0001 else "<0.0001",
-        )
-    return table
+
+
+def seeds_grid(seeded: Sequence[SeededRuns]) -> Grid:
+    """Runs that differ in their seed alone, a line for all of them."""
+    return Grid(
+        title="Over seeds",
+        caption="Accuracy in %; sd: standard deviation over the seeds, with n - 1.",
+        columns=columns_of(("first run", "method", "graph", "task"), ("seeds", "mean", "sd", "lowest", "highest")),
+        rows=tuple(row_of_texts(_seeds_texts(group)) for group in seeded),
+    )
+
+
+def pairs_table(pairs: Sequence[PairedRuns]) -> Table:
+    """Pairs in the terminal."""
+    return terminal_table(pairs_grid(pairs))
 
 
 def seeds_table(seeded: Sequence[SeededRuns]) -> Table:
-    """Runs that differ in their seed alone, a line for all of them."""
-    table = _table(title="Over seeds", caption="Accuracy in %; sd: standard deviation over the seeds, with n - 1.")
-    _add_columns(table, ("first run", "method", "graph", "task"), ("seeds", "mean", "sd", "lowest", "highest"))
-    for group in seeded:
-        a = group.accuracy
-        shares = (a.mean, a.standard_deviation, a.low, a.high)
-        label = LABELS.get(group.method, group.method)
-        figures = [f"{100 * share:.1f}" for share in shares]
-        table.add_row(group.run, label, group.graph, _shown(group.task), str(a.seeds), *figures)
-    return table
+    """Seeds in the terminal."""
+    return terminal_table(seeds_grid(seeded))
+
+
+def _texts(run: Mapping[str, Any]) -> tuple[str, ...]:
+    count = max(run["num_questions"], 1)
+    return (
+        LABELS.get(run["method"], run["method"]),
+        run["graph"],
+        _shown(run["task"]),
+        str(run["num_questions"]),
+        f"{100 * run['accuracy']:.1f}",
+        f"{100 * run['accuracy_low']:.0f}-{100 * run['accuracy_high']:.0f}",
+        f"{100 * run['accuracy_lenient']:.1f}",
+        f"{run['output_tokens_per_question']:.0f}",
+        f"{run['latent_steps'] / count:.0f}",
+        f"{run['prefill_tokens'] / count:.0f}",
+        f"{run['seconds']:.1f}",
+        f"{100 * run['truncated_rate']:.1f}",
+        f"{100 * run['no_answer_rate']:.1f}",
+    )
+
+
+def _pair_texts(pair: PairedRuns) -> tuple[str, ...]:
+    r = pair.result
+    return (
+        pair.run,
+        pair.baseline,
+        _shown(pair.task),
+        str(r.questions),
+        f"{100 * r.accuracy_a:.1f}",
+        f"{100 * r.accuracy_b:.1f}",
+        f"{100 * r.difference:+.1f}",
+        f"{100 * r.low:+.1f} to {100 * r.high:+.1f}",
+        str(r.only_a),
+        str(r.only_b),
+        f"{r.p_value:.4f}" if r.p_value >= 0.0001 else "<0.0001",
+    )
+
+
+def _seeds_texts(group: SeededRuns) -> tuple[str, ...]:
+    a = group.accuracy
+    shares = (f"{100 * share:.1f}" for share in (a.mean, a.standard_deviation, a.low, a.high))
+    label = LABELS.get(group.method, group.method)
+    return (group.run, label, group.graph, _shown(group.task), str(a.seeds), *shares)
 
 
 def _shown(task: str) -> str:
     """A task as tables name it: a file of one's own without its folders, which would take the room of figures."""
     return Path(task).name
-
-
-def _table(*, title: str, caption: str) -> Table:
-    return Table(title=title, caption=caption, box=SIMPLE_HEAD, collapse_padding=True)
-
-
-def _add_columns(table: Table, words: Sequence[str], figures: Sequence[str]) -> None:
-    """Where a terminal is narrow, words go on in the next line of their cell and figures stay whole."""
-    for name in words:
-        table.add_column(name, overflow="fold")
-    for name in figures:
-        table.add_column(name, justify="right", no_wrap=True)
 
 
 def _accuracy(run: Mapping[str, Any]) -> str:

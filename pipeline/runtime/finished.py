@@ -7,7 +7,7 @@ import typing
 from collections.abc import Sequence
 from pathlib import Path
 
-from pipeline.reports import FinishedRun, RunMetrics
+from pipeline.reports import EXECUTION, FinishedRun, RunMetrics
 from pipeline.runtime.results import FREE_TO_CHANGE, RunFolder
 from pipeline.validation import fits_type, type_name
 
@@ -42,13 +42,17 @@ def run_folders(path: Path) -> list[Path]:
     return [*finished, *unfinished]
 
 
-def read_runs(folders: Sequence[Path]) -> dict[Path, FinishedRun]:
+def read_runs(folders: Sequence[Path], *, texts: bool = True) -> dict[Path, FinishedRun]:
     """Reads finished runs, by their folders; each gets a name that none of the others has.
+
+    Args:
+        folders: Run folders, absolute.
+        texts: Whether their rows have the agents' texts and turns, which many runs have no room for.
 
     Raises:
         ValueError: One of them is damaged, or was written by another version of this program.
     """
-    return {folder: _read(folder, name) for folder, name in short_names(folders).items()}
+    return {folder: _read(folder, name, texts) for folder, name in short_names(folders).items()}
 
 
 def short_names(folders: Sequence[Path]) -> dict[Path, str]:
@@ -72,9 +76,9 @@ def _search(here: Path, depth: int) -> tuple[list[Path], list[Path]]:
     return finished, unfinished
 
 
-def _read(path: Path, name: str) -> FinishedRun:
+def _read(path: Path, name: str, texts: bool) -> FinishedRun:
     folder = RunFolder.open(path)
-    rows = folder.read()
+    rows = folder.read(texts=texts)
     metrics = _metrics(folder)
     if len(rows) != metrics.num_questions:
         raise ValueError(
@@ -82,12 +86,15 @@ def _read(path: Path, name: str) -> FinishedRun:
             "go on with the run (eval.py --resume), or copy the folder again"
         )
     graph = path / "graph.yaml"
+    settings = folder.config.flat()
     return FinishedRun(
         name=name,
-        settings={key: value for key, value in folder.config.flat().items() if key not in FREE_TO_CHANGE},
+        settings={key: value for key, value in settings.items() if key not in FREE_TO_CHANGE},
         graph=graph.read_text("utf-8") if graph.is_file() else "",
         metrics=metrics,
         rows=rows,
+        execution={key: settings[key] for key in EXECUTION},
+        git_commit=str(folder.read_json("run.json").get("git_commit", "")),
     )
 
 

@@ -70,6 +70,9 @@ _TYPES: dict[str, pa.DataType] = {
 SCHEMA = pa.schema([(f.name, _TYPES[str(f.type)]) for f in fields(Prediction)])
 """Columns of `predictions.parquet`, derived from the record; each field's documentation stands there."""
 
+_UNREAD: dict[str, Any] = {"output_text": "", "turns": []}
+_BRIEF = [name for name in SCHEMA.names if name not in _UNREAD]
+
 FREE_TO_CHANGE = frozenset(
     {f.name for f in fields(ExecutionConfig)} | {"tracking_uri", "experiment", "data_dir", "sandbox"}
 )
@@ -156,14 +159,18 @@ class RunFolder:
         name = f"{predictions[0].attempt:03}-{len(list(parts.glob('*.parquet'))):06}.parquet"
         _write(parts / name, predictions)
 
-    def read(self) -> list[Prediction]:
-        """All rows that are on disk, each question once; those answered without a fault win."""
+    def read(self, *, texts: bool = True) -> list[Prediction]:
+        """All rows that are on disk, each question once; those answered without a fault win.
+
+        Args:
+            texts: Whether the agents' texts and turns are read too, which take most of the time and of the room.
+        """
         files = [self.path / "predictions.parquet", *sorted((self.path / "parts").glob("*.parquet"))]
         rows: dict[str, Prediction] = {}
         for file in files:
             if file.is_file():
-                for values in pq.read_table(file).to_pylist():
-                    row = _prediction(file, values)
+                for values in pq.read_table(file, columns=None if texts else _BRIEF).to_pylist():
+                    row = _prediction(file, values if texts else values | _UNREAD)
                     if row.question_id not in rows or not row.error:
                         rows[row.question_id] = row
         return list(rows.values())

@@ -124,5 +124,5 @@ def test_tables_show_every_run():
 
 def test_tables_name_a_file_of_ones_own_without_its_folders():
     metrics = summarize([], RunConfig.from_flat({"task": "/a/long/way/quiz.jsonl"}), graph="g", run_id="r", run_dir="d")
-    assert list(comparison_table([metrics.to_dict()]).columns[2].cells) == ["quiz.jsonl"]
+    assert [str(cell) for cell in comparison_table([metrics.to_dict()]).columns[2].cells] == ["quiz.jsonl"]
     assert str(run_table(metrics.to_dict()).title).endswith(" on quiz.jsonl")
