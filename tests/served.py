@@ -41,12 +41,8 @@ def served(database: Path) -> Iterator[str]:
         _wait(address, process, log)
         yield address
     finally:
-        os.killpg(process.pid, signal.SIGTERM)
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait(10)
+        os.killpg(process.pid, signal.SIGKILL)  # it takes its time over an orderly end, and has nothing to lose
+        process.wait(10)
 
 
 def _wait(address: str, process: subprocess.Popen[bytes], log: Path) -> None:

@@ -62,23 +62,21 @@ class Watched:
 
 
 @contextmanager
-def watched(browser: Any, allowed: str, shots: Path) -> Iterator[Watched]:
+def watched(browser: Any, allowed: str, shots: Path, *, scheme: str = "light") -> Iterator[Watched]:
     """Opens a page and looks at its faults when it is done with.
 
     Args:
         browser: Playwright's.
         allowed: How addresses begin that it may ask; all others are refused.
         shots: Where its pictures go.
+        scheme: Whether its reader likes it light or dark.
     """
-    context = browser.new_context(viewport=SIZE, reduced_motion="reduce")
+    context = browser.new_context(viewport=SIZE, reduced_motion="reduce", color_scheme=scheme)
     found = Watched(context.new_page(), allowed, shots)
     found._listen()
     context.route("**/*", found._route)
     try:
         yield found
-    except Exception:
-        found.shot("failed")  # what was seen when it went wrong
-        raise
     finally:
         context.close()
     assert found.faults == []
