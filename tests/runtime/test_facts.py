@@ -51,7 +51,7 @@ def test_what_cannot_be_known_later_is_noted_and_the_first_start_stays(folder, m
     monkeypatch.setattr("sys.argv", ["jobs/eval.py", "--tracking-uri", "http://me:secret@lab", "--out", "a b"])
     note_begin(folder, DataConfig(task="gsm8k"), asked(2))
     told = read_facts(folder)
-    assert told["command"] == "python jobs/eval.py --tracking-uri 'http://***@lab' --out 'a b'"
+    assert told["command"] == "python jobs/eval.py --tracking-uri http://***@lab --out 'a b'"
     assert (told["status"], told["tracked"], told["backend"]) == ("RUNNING", False, "hf")
     assert told["versions"]["torch"]
     assert told["questions"]["place"] == {"path": "openai/gsm8k", "config_name": "main", "split": "test"}
