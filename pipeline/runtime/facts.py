@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
+import shlex
 import socket
 import subprocess
 import sys
@@ -70,7 +71,7 @@ def facts_of_now() -> dict[str, Any]:
         "backend": BACKEND,
         "git_commit": commit,
         "git_dirty": dirty,
-        "command": without_secrets(" ".join(sys.argv)),
+        "command": without_secrets(shlex.join(["python", *sys.argv])),
         "user": _user(),
         "host": socket.gethostname(),
         "versions": {name: _version(name) for name in PACKAGES},

@@ -122,7 +122,7 @@ def parent_record(cells: Sequence[SweepCell]) -> RunRecord:
     ]
     return replace(
         first,
-        tags={**first.tags, "mlflow.note.content": f"{mark['cells']} cells, {finished} finished, {failed} failed."},
+        text=f"A sweep: {mark['cells']} cells, {finished} finished, {failed} failed.",
         started=min((known["started"] for known in facts if known.get("started")), default=0.0),
         ended=max(known.get("ended", 0.0) for known in facts),
         status=status,

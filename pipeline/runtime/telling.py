@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,11 +14,13 @@ from pipeline.runtime.history import FILE as HISTORY
 from pipeline.runtime.history import read_points
 from pipeline.runtime.results import RunFolder
 from pipeline.runtime.told_tables import agents_table, predictions_table
-from pipeline.tracking import QuestionSet, RunRecord, Status, flattened, without_secrets
+from pipeline.tracking import NOTICE, QuestionSet, RunRecord, Status, flattened, without_secrets
 
 TAGS = ("method", "graph", "model", "task", "handover", "memory", "alignment", "placement", "transport")
 CONTROLS = ("experts", "handover", "memory", "alignment", "budget")
 """Settings that a run's name tells where they are not the default."""
+NOTICES = 4000
+"""Characters of a run's notices that are told."""
 FILES = ("predictions.parquet", "config.yaml", "graph.yaml", "metrics.json", "run.json", HISTORY)
 """What of a run folder is kept as it is."""
 
@@ -36,7 +39,8 @@ def run_record(folder: RunFolder, config: RunConfig, *, whole: bool = True) -> R
     first = RunRecord(
         name=run_name(config),
         experiment=experiment_of(config),
-        tags={**_tags(settings, facts), "mlflow.note.content": description(config, facts, folder.path)},
+        tags=_tags(settings, facts),
+        text=description(config, facts, folder.path),
         params=_params(settings),
         started=facts.get("started", 0.0),
         questions=QuestionSet(**facts["questions"]) if "questions" in facts else None,
@@ -106,11 +110,10 @@ def description(config: RunConfig, facts: Mapping[str, Any], path: Path, metrics
 def _with_results(first: RunRecord, folder: RunFolder, config: RunConfig, facts: Mapping[str, Any]) -> RunRecord:
     rows, ended = folder.read(), facts.get("status", "FINISHED") == "FINISHED"
     metrics = folder.read_json("metrics.json") if ended else {}  # else they are those of an earlier attempt
-    told = description(config, facts, folder.path, metrics)
     tables = {"tables/predictions.json": predictions_table(rows), "tables/agents.json": agents_table(rows)}
     return replace(
         first,
-        tags={**first.tags, "mlflow.note.content": told},
+        text=description(config, facts, folder.path, metrics),
         started=first.started or min((row.started for row in rows), default=0.0),
         ended=facts.get("ended") or max((row.finished for row in rows), default=first.started),
         status=status_of(facts, metrics),
@@ -129,6 +132,11 @@ def status_of(facts: Mapping[str, Any], metrics: Mapping[str, Any]) -> Status:
     return "KILLED" if status == "RUNNING" else status
 
 
+def notices_of(facts: Mapping[str, Any]) -> str:
+    """What readers of a run should know, a line each; of very much the last part."""
+    return "\n".join(facts.get("notices", []))[-NOTICES:]
+
+
 def figures_of(metrics: Mapping[str, Any]) -> dict[str, bytes]:
     """What is drawn of one run: seconds and tokens of each agent."""
     from pipeline.reports.figures import agents_figure
@@ -143,9 +151,10 @@ def _tags(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, st
     own = {
         "mlflow.user": facts.get("user", ""),
         "mlflow.source.type": "LOCAL",
-        "mlflow.source.name": command.partition(" ")[0],
+        "mlflow.source.name": " ".join(shlex.split(command)[1:2]),
         "mlflow.source.git.commit": commit,
         "git_commit": commit,
+        NOTICE: notices_of(facts),
     }
     told = {tag: str(settings[tag]) for tag in TAGS}
     return {**told, "backend": facts.get("backend", BACKEND), **{name: value for name, value in own.items() if value}}

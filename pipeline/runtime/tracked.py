@@ -14,7 +14,7 @@ from pipeline.config import RunConfig
 from pipeline.runtime.facts import FolderLedger, note, note_begin, read_facts
 from pipeline.runtime.history import Tally, add_point
 from pipeline.runtime.results import RunFolder
-from pipeline.runtime.telling import run_record
+from pipeline.runtime.telling import notices_of, run_record
 from pipeline.tracking import Status, Store, TrackedRun, choose_store
 
 if TYPE_CHECKING:
@@ -45,7 +45,8 @@ class ToldRun:
 
     def tell_notice(self, text: str) -> None:
         """Tells something that readers of the run should know."""
-        self.tracked.log_notice(text)
+        note(self.folder, notices=[*read_facts(self.folder).get("notices", []), text])
+        self.tracked.log_notice(notices_of(read_facts(self.folder)))
 
     def settle(self) -> str:
         """The run's id in the tracker, waited for a moment; empty if it has none."""

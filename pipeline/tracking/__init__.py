@@ -15,10 +15,11 @@ from pipeline.tracking.record import (
 from pipeline.tracking.sending import Opened, open_parent, open_record, send_record
 from pipeline.tracking.store import Store, choose_store, reason_of, without_secrets
 from pipeline.tracking.traces import log_traces
-from pipeline.tracking.tracker import BRIEF, TrackedRun
+from pipeline.tracking.tracker import BRIEF, NOTICE, TrackedRun
 
 __all__ = [
     "BRIEF",
+    "NOTICE",
     "Ledger",
     "NoLedger",
     "Opened",

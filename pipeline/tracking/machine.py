@@ -32,6 +32,8 @@ class MachineWatch:
         """Sends what is left and ends. The thread also ends by itself when the store fails or the run is over."""
         monitor, self._monitor = self._monitor, None
         if monitor is not None:
+            with suppress(Exception):  # a run may be over before the first sample is due
+                monitor.publish_metrics(monitor.aggregate_metrics())
             with suppress(Exception):  # the store's
                 monitor.finish()
 

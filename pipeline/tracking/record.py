@@ -63,6 +63,8 @@ class RunRecord:
     """What runs are found and grouped by."""
     params: Mapping[str, str]
     """Its settings by dotted names."""
+    text: str = ""
+    """What there is to read of it, in Markdown."""
     started: float = 0.0
     """When it began, seconds since the epoch; 0 is now."""
     ended: float = 0.0

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.tracking.record import Ledger, Point, QuestionSet, RunRecord, Table, numbers
@@ -50,14 +51,13 @@ def open_record(store: Store, record: RunRecord, ledger: Ledger, *, running: boo
     known = _known(client, ledger.run_id(store.uri))
     experiment_id = known.info.experiment_id if known else _experiment(client, store, record.experiment)
     parent = _parent(client, record.parent, experiment_id, running=running)
-    tags = {**record.tags, **({"mlflow.parentRunId": parent} if parent else {})}
     if known is None:
-        known = _create(client, experiment_id, record, tags)
+        known = _create(client, experiment_id, record)
     elif running and known.info.status != "RUNNING":
         client.update_run(known.info.run_id, status="RUNNING")
     run_id: str = known.info.run_id
     ledger.opened(store.uri, run_id)
-    _set(client, run_id, known.data.params, record.params, tags)
+    _set(client, known, record, {"mlflow.parentRunId": parent} if parent else {})
     return Opened(client=client, run_id=run_id, experiment_id=experiment_id)
 
 
@@ -65,7 +65,7 @@ def send_record(store: Store, opened: Opened, record: RunRecord, ledger: Ledger)
     """Sends all that a record holds; what is there already is not sent again."""
     client, run_id = opened.client, opened.run_id
     run = client.get_run(run_id)
-    _set(client, run_id, run.data.params, record.params, record.tags)
+    _set(client, run, record)
     if record.questions:
         client.log_inputs(run_id, [_dataset(record.questions)])
     send_points(opened, _new_points(client, run_id, record.history))
@@ -130,9 +130,9 @@ def _experiment(client: Any, store: Store, name: str) -> str:
     return str(found.experiment_id)
 
 
-def _create(client: Any, experiment_id: str, record: RunRecord, tags: Mapping[str, str]) -> Any:
+def _create(client: Any, experiment_id: str, record: RunRecord) -> Any:
     started = int(1000 * record.started) or None
-    return client.create_run(experiment_id, start_time=started, run_name=record.name, tags=dict(tags))
+    return client.create_run(experiment_id, start_time=started, run_name=record.name, tags=dict(record.tags))
 
 
 def _parent(client: Any, parent: RunRecord | None, experiment_id: str, *, running: bool) -> str:
@@ -141,10 +141,10 @@ def _parent(client: Any, parent: RunRecord | None, experiment_id: str, *, runnin
         return ""
     found = find_by_tags(client, experiment_id, parent.tags)
     if found is None:
-        found = _create(client, experiment_id, parent, parent.tags)
+        found = _create(client, experiment_id, parent)
     elif running and found.info.status != "RUNNING":
         client.update_run(found.info.run_id, status="RUNNING")
-    _set(client, found.info.run_id, found.data.params, parent.params, {})
+    _set(client, found, parent)
     return str(found.info.run_id)
 
 
@@ -156,19 +156,18 @@ def open_parent(store: Store, record: RunRecord) -> Opened:
     return Opened(client=client, run_id=run_id, experiment_id=experiment_id)
 
 
-def _set(
-    client: Any, run_id: str, there: Mapping[str, str], params: Mapping[str, str], tags: Mapping[str, str]
-) -> None:
+def _set(client: Any, run: Any, record: RunRecord, more: Mapping[str, str] = MappingProxyType({})) -> None:
     """Sets parameters and tags; those that a resumed run has changed are in a tag, as a parameter can't change."""
     from mlflow.entities import Param, RunTag
 
-    wanted = {metric_name(name): value for name, value in params.items()}
+    there, wanted = run.data.params, {metric_name(name): value for name, value in record.params.items()}
     changed = [f"{name}={value}" for name, value in wanted.items() if there.get(name, value) != value]
-    tags = {**tags, **({"resumed_with": ", ".join(changed)} if changed else {})}
-    client.log_batch(run_id, tags=[RunTag(name, value) for name, value in tags.items()])
+    told = {"mlflow.note.content": record.text, "resumed_with": ", ".join(changed)}
+    tags = {**record.tags, **{name: value for name, value in told.items() if value}, **more}
+    client.log_batch(run.info.run_id, tags=[RunTag(name, value) for name, value in tags.items()])
     new = iter([Param(name, value) for name, value in wanted.items() if name not in there])
     while batch := list(islice(new, PARAMS_AT_ONCE)):
-        client.log_batch(run_id, params=batch)
+        client.log_batch(run.info.run_id, params=batch)
 
 
 def send_points(opened: Opened, points: Sequence[Point]) -> None:

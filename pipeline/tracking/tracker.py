@@ -20,8 +20,8 @@ LONGEST = 120.0
 """Seconds that sending everything may take, once the store answers."""
 BRIEF = 3.0
 """Seconds that it gets where the user wants the run to end now."""
-NOTICE = 4000
-"""Characters that a tag may have."""
+NOTICE = "notice"
+"""The tag for what readers of a run should know."""
 
 Say = Callable[[str], None]
 """Tells users a line."""
@@ -70,8 +70,8 @@ class TrackedRun:
         self._courier.put(lambda: send_points(self._run, [point]))
 
     def log_notice(self, text: str) -> None:
-        """Tells something that readers of the run should know, below what was told before."""
-        self._courier.put(lambda: self._add_notice(text))
+        """Tells all that readers of the run should know by now."""
+        self._courier.put(lambda: self._run.client.set_tag(self.run_id, NOTICE, text))
 
     def settle(self) -> str:
         """The run's id, for which a store that has not answered yet gets another moment; empty if it does not."""
@@ -123,11 +123,6 @@ class TrackedRun:
     def _send(self, record: RunRecord) -> None:
         self._watch.finish()
         send_record(self._store, self._run, record, self._ledger)
-
-    def _add_notice(self, text: str) -> None:
-        client = self._run.client
-        before = client.get_run(self.run_id).data.tags.get("notice", "")
-        client.set_tag(self.run_id, "notice", f"{before}\n{text}".strip()[-NOTICE:])
 
     def _complain(self, reason: str) -> None:
         if not (self._complained or self._closed):
