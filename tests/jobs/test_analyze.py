@@ -110,10 +110,10 @@ def test_a_dead_tracker_costs_a_warning_and_no_figure(tmp_path, model_dir, capsy
 
 
 def test_figures_drawn_again_take_the_place_of_those_before(tmp_path, model_dir, capsys):
-    runs_in(tmp_path / "runs", model_dir)
+    run_folder(tmp_path / "latent", written(), method="latent_mas", latent_steps=3, model=str(model_dir))
     pictures = []
     for _ in range(2):
-        assert analyzed(capsys, "runs", "--out", "figures", "--questions", 1, "--no-mlflow")[0] == 0
+        assert analyzed(capsys, "latent", "--out", "figures", "--questions", 1, "--no-mlflow")[0] == 0
         pictures.append({path.name: path.read_bytes() for path in (tmp_path / "figures").iterdir()})
     assert pictures[0] == pictures[1]
 
