@@ -16,7 +16,7 @@ from jobs.plans import Series
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pipeline.runtime.evaluate import RunEnd, RunRequest
+    from pipeline.runtime.evaluate import RunEnd
     from pipeline.runtime.results import RunFolder
 
 WIDTH = 140
@@ -49,15 +49,8 @@ def run_series(
     """
     from pipeline.runtime.evaluate import evaluate_all
 
-    def begins(request: RunRequest) -> None:
-        name, names = request.folder.path.name, list(series.requests)
-        before = len(request.folder.read())
-        known = f", {before} of them answered before" if before else ""
-        place = f"{word} {names.index(name) + 1}/{len(names)} {name}"
-        sys.stderr.write(f"{place}: {len(request.assignments)} questions{known}\n")
-
     try:
-        ends = dict(zip(series.requests, evaluate_all(list(series.requests.values()), begins), strict=True))
+        ends = dict(zip(series.requests, evaluate_all(list(series.requests.values()), word), strict=True))
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped; ")
         _say_how_to_go_on(series, prog)

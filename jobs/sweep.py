@@ -1,21 +1,23 @@
 """Runs the same evaluation with different settings, one run after another, and sets the results side by side.
 
-`--config` names a YAML file of settings that all runs share, and what differs: `cells`, a list of settings (each with a
-`name`, if wanted), and `grid`, for some settings a list of values; every cell is run at every point of the grid. Flags
-win over the settings that all share. Finished runs are not asked again with --resume. Exit codes as of eval.py.
+A setting that is a number, a word of a list, true or false, a graph or a model may have several values, with commas as
+in `--seed 0,1` or as a list in the YAML file of `--config`: the sweep is every combination of them. What differs can
+also be told by `cells`, a list of settings (each with a `name`, if wanted), and `grid`, for some settings a list of
+values; every cell is run at every point of the grid. Points that differ in nothing that has an effect on their method
+are one run. Flags win over the settings that all share. Finished runs are not asked again with --resume. Exit codes as
+of eval.py.
 """
 
 from __future__ import annotations
 
 import os.path
-import re
 import signal
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import redirect_stdout
 from dataclasses import replace
 from datetime import datetime
-from itertools import pairwise, product
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -23,19 +25,16 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from jobs.checks import located
-from jobs.cli import STOPPED, as_interrupt, complain, config_of, config_parser, parse
+from jobs.cli import STOPPED, add_switch, as_interrupt, complain, config_of, config_parser, parse
+from jobs.dry import DrySweep
 from jobs.eval import checked_questions
-from jobs.plans import Cell, Origin, Series, by_task, open_series
+from jobs.grids import FILE, Expansion, expanded, several_valued, whole_grid
+from jobs.plans import Cell, Origin, Series, by_task, check_series, open_series
 from jobs.series import Metrics, run_series
-from pipeline.config import RunConfig
+from pipeline.config import RunConfig, settings
+from pipeline.validation import flag
 
 PROG = "sweep.py"
-FILE = "sweep.yaml"
-"""A sweep's settings in its folder; `--config` reads it again."""
-BARE = ("method", "graph", "experts", "task", "model", "alignment", "memory", "handover", "placement", "transport")
-"""Settings whose values speak for themselves in a run's name."""
-SHORT = {"latent_steps": "m", "max_new_tokens": "t", "temperature": "temp", "batch_size": "b"}
-"""What other settings are called there, if not by their name."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -43,9 +42,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     signal.signal(signal.SIGTERM, as_interrupt)
     result = sys.stdout
     try:
-        series = prepare(list(sys.argv[1:] if argv is None else argv))
+        work = prepare(list(sys.argv[1:] if argv is None else argv))
         with redirect_stdout(sys.stderr):  # Ray has things to say on stdout, which is for the result alone
-            return run_series(series, prog=PROG, word="cell", line=line_of_cells, result=result)
+            if isinstance(work, DrySweep):
+                return work.show(result)
+            return run_series(work, prog=PROG, word="cell", line=line_of_cells, result=result)
     except ValueError as error:
         return complain(PROG, error)
     except KeyboardInterrupt:
@@ -53,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return STOPPED
 
 
-def prepare(argv: Sequence[str]) -> Series:
-    """Turns a command line into checked runs and their folders.
+def prepare(argv: Sequence[str]) -> Series | DrySweep:
+    """Turns a command line into checked runs and their folders; with --dry-run without any folder.
 
     Raises:
         ValueError: Something in it can't be; one line.
@@ -63,13 +64,13 @@ def prepare(argv: Sequence[str]) -> Series:
     values = parse(parser, argv)
     given, resume = values["given"], values["resume"]
     if resume is not None:
+        _refuse_several(values)
         values = parse(parser, ["--config", str(config_of_sweep(Path(resume), given)), *argv])
-    base = config_of(values)
-    cells = expanded(values["cells"], values["grid"])
-    base = RunConfig.from_flat(located(base.flat()))
-    cells = [replace(cell, settings=located(cell.settings)) for cell in cells]
+    base, expansion = planned(values)
+    cells = [replace(cell, settings=located(cell.settings)) for cell in expansion.cells]
     # What is slow to import comes after the command line has proved right.
     from pipeline.runtime.cluster import base_dir
+    from pipeline.runtime.sweeps import mark_sweep
 
     origin = Origin(
         base=base,
@@ -79,22 +80,47 @@ def prepare(argv: Sequence[str]) -> Series:
         flags={name: value for name, value in base.flat().items() if name in given},
         questions=checked_questions,
     )
-    from pipeline.runtime.sweeps import mark_sweep
+    cells = by_task(cells, base)
+    if values["dry_run"]:
+        work: Series | DrySweep = DrySweep(cells={name: run for name, (run, _) in check_series(cells, origin).items()})
+    else:
+        work = open_series(cells, origin)
+        mark_sweep(list(work.requests.values()))
+    if expansion.told:
+        sys.stderr.write(f"{expansion.told}\n")
+    return work
 
-    series = open_series(by_task(cells, base), origin)
-    mark_sweep(list(series.requests.values()))
-    return series
+
+def planned(values: Mapping[str, Any]) -> tuple[RunConfig, Expansion]:
+    """The settings that all runs share, and the cells.
+
+    Args:
+        values: Settings, some of them with several values, and what `--cells` and `--grid` say.
+
+    Raises:
+        ValueError: Something in it can't be; one line.
+    """
+    listed = several_valued(values)
+    base = config_of({**values, **{s.name: s.default for s in settings() if s.name in listed}})
+    grid = whole_grid(listed, values["grid"], values["cells"])
+    return RunConfig.from_flat(located(base.flat())), expanded(values["cells"], grid, base.flat())
 
 
 def sweep_parser() -> ArgumentParser:
     """Flags of eval.py, and what differs between runs."""
-    parser = config_parser(PROG, __doc__.split("\n", 1)[0])
+    parser = config_parser(PROG, __doc__.split("\n", 1)[0], several=True)
     cells, grid = "runs as a list of settings, each with a name if wanted", "settings with a list of values for each"
     parser.add_argument("--cells", type=list[dict[str, Any]], default=[], help=cells)
     parser.add_argument("--grid", type=dict[str, list[Any]], default={}, help=grid)
     parser.add_argument("--out", type=str | None, default=None, help="folder; by default runs/CONFIG-TIME")
     parser.add_argument("--resume", type=str | None, default=None, help="folder of a sweep to go on with")
+    add_switch(parser, "--dry-run", "Show the cells and what they would take; start, load and write nothing.")
     return parser
+
+
+def _refuse_several(values: Mapping[str, Any]) -> None:
+    for name in several_valued(values):
+        raise ValueError(f"--resume goes on with a sweep as it was; give {flag(name)} one value, or leave it out")
 
 
 def config_of_sweep(folder: Path, given: set[str]) -> Path:
@@ -110,48 +136,6 @@ def config_of_sweep(folder: Path, given: set[str]) -> Path:
     if not os.path.isfile(file):  # unlike Path.is_file(), it takes no exception to a long name
         raise ValueError(f"--resume {str(folder)!r} is no sweep's folder (it has no {FILE})")
     return file
-
-
-def expanded(cells: Sequence[Mapping[str, Any]], grid: Mapping[str, Sequence[Any]]) -> list[Cell]:
-    """Every cell at every point of the grid, each with a name.
-
-    Raises:
-        ValueError: There is nothing to sweep over, or a name can't be a folder's.
-    """
-    if not cells and not grid:
-        raise ValueError(
-            f"{PROG} needs what differs between runs: --cells or --grid, or either in the file of --config"
-        )
-    empty = [name for name, values in grid.items() if not values]
-    if empty:
-        raise ValueError(f"--grid has no values for {empty[0]!r}; give one at least")
-    return [cell for one in cells or [{}] for cell in _crossed(one, grid)]
-
-
-def _crossed(cell: Mapping[str, Any], grid: Mapping[str, Sequence[Any]]) -> Iterator[Cell]:
-    """One cell at every point of the grid."""
-    own = {name: value for name, value in cell.items() if name != "name"}
-    both = sorted(own.keys() & grid.keys())
-    if both:
-        raise ValueError(f"--grid and a cell of --cells both set {both[0]!r}; one of them has to leave it out")
-    for point in product(*grid.values()):
-        at = dict(zip(grid, point, strict=True))
-        named = [str(cell.get("name", name_of(own))), name_of(at)]
-        name = "-".join(filter(None, named)) or "base"
-        if not re.fullmatch(r"\w[\w.+=-]*", name) or name == FILE:
-            raise ValueError(f"--cells: {name!r} can't name a run's folder; allowed: letters, digits and . _ - + =")
-        yield Cell(name=name, settings={**own, **at})
-
-
-def name_of(settings: Mapping[str, Any]) -> str:
-    """A name made of settings: {method: latent_mas, latent_steps: 20} is latent_mas-m20."""
-    return "-".join(_called(name, value) for name, value in settings.items())
-
-
-def _called(name: str, value: object) -> str:
-    text = str(value).rstrip("/").rsplit("/", 1)[-1].removesuffix(".yaml")
-    word = text if name in BARE else f"{SHORT.get(name, name)}{text}"
-    return re.sub(r"[^\w.+=-]+", "_", word).strip("_")
 
 
 def as_yaml(base: Mapping[str, Any], cells: Sequence[Cell]) -> str:

@@ -2,7 +2,7 @@
 
 from pipeline.graphs.budgets import allowance, check_budget, token_shares
 from pipeline.graphs.graph import Graph, Role, load_graph, make_graph, parse_graph
-from pipeline.graphs.methods import METHODS, CollaborationPlan, plan_for, plan_on
+from pipeline.graphs.methods import METHODS, CollaborationPlan, plan_for, plan_on, without_effect
 
 __all__ = [
     "METHODS",
@@ -17,4 +17,5 @@ __all__ = [
     "plan_for",
     "plan_on",
     "token_shares",
+    "without_effect",
 ]

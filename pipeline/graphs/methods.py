@@ -58,3 +58,32 @@ def plan_on(graph: Graph, config: CollaborationConfig) -> CollaborationPlan:
     thinking = [role for role in graph.roles if METHODS[config.method].thinks and not role.answers]
     steps = {r.name: config.latent_steps if r.latent_steps is None else r.latent_steps for r in thinking}
     return CollaborationPlan(graph=graph, thinkers=steps)
+
+
+def without_effect(method: Method, graph: str, latent_steps: int) -> frozenset[str]:
+    """Settings that change nothing in a run: runs that differ in them alone are the same run.
+
+    Args:
+        method: The run's method.
+        graph: Its `--graph`, whether or not the method walks it.
+        latent_steps: Its `--latent-steps`.
+
+    Returns:
+        Names of settings of `CollaborationConfig`.
+
+    Raises:
+        ValueError: There is no such graph.
+    """
+    kind, own = METHODS[method], load_graph(graph)
+    walked = load_graph("single") if kind.alone else own
+    names = {"graph", "memory"} if kind.alone else set()
+    if not walked.experts:
+        names.add("experts")
+    thinking = [role.latent_steps for role in walked.roles if kind.thinks and not role.answers]
+    if None not in thinking:
+        names.add("latent_steps")
+    if not any(latent_steps if steps is None else steps for steps in thinking):
+        names.add("alignment")  # prompts alone are handed over, and no hidden state is fed back
+    if not thinking:
+        names |= {"handover", "verify_memory"}
+    return frozenset(names)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import closing
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, closing, nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +18,7 @@ from pipeline.runtime.crews import Crews
 from pipeline.runtime.facts import note, read_facts
 from pipeline.runtime.history import Tally
 from pipeline.runtime.posts import BrokenCrewError
-from pipeline.runtime.progress import progress
+from pipeline.runtime.progress import Report, Share, progress, progress_of_all
 from pipeline.runtime.results import RunFolder
 from pipeline.runtime.sharding import stream_predictions
 from pipeline.runtime.sweeps import ENOUGH, end_sweeps
@@ -65,29 +65,45 @@ class RunEnd:
     """Whether it failed of the cluster, and not of what was asked."""
 
 
-def evaluate_all(requests: Sequence[RunRequest], begins: Callable[[RunRequest], None]) -> list[RunEnd]:
+def evaluate_all(requests: Sequence[RunRequest], word: str) -> list[RunEnd]:
     """Runs one request after another, on one crew as far as it fits; what one of them fails of costs no other.
 
     Args:
         requests: What to run.
-        begins: Told of every run before it begins.
+        word: What a run is called in the progress of all.
     """
     ends = list[RunEnd]()
+    shares = [
+        Share(title=f"{word} {place}/{len(requests)} {one.folder.path.name}", size=len(one.assignments), before=before)
+        for place, (one, before) in enumerate(((one, len(answered(one.folder.read()))) for one in requests), 1)
+    ]
     try:
-        with Crews() as crews:
-            for request in requests:
-                begins(request)
-                try:
-                    ends.append(RunEnd(request=request, metrics=evaluate(request, crews)))
-                except (ValueError, BrokenRunError) as error:
-                    broken = isinstance(error, BrokenRunError)
-                    ends.append(RunEnd(request=request, fault=str(error), broken=broken))
+        with Crews() as crews, progress_of_all(shares) as whole:
+            for place, request in enumerate(requests):
+                with whole.part(place) as report:
+                    report.say(_beginning(shares[place]))
+                    ends.append(_end_of(request, crews, report))
     finally:
         end_sweeps(requests, ENOUGH if len(ends) == len(requests) else BRIEF)
     return ends
 
 
-def evaluate(request: RunRequest, crews: Crews) -> RunMetrics:
+def _beginning(share: Share) -> str:
+    if share.before == share.size:
+        return f"{share.title}: finished before, and skipped"
+    known = f", {share.before} of them answered before" if share.before else ""
+    return f"{share.title}: {share.size} questions{known}"
+
+
+def _end_of(request: RunRequest, crews: Crews, report: Report) -> RunEnd:
+    """Runs a request of several."""
+    try:
+        return RunEnd(request=request, metrics=evaluate(request, crews, report))
+    except (ValueError, BrokenRunError) as error:
+        return RunEnd(request=request, fault=str(error), broken=isinstance(error, BrokenRunError))
+
+
+def evaluate(request: RunRequest, crews: Crews, report: Report | None = None) -> RunMetrics:
     """Asks the questions that the run folder does not hold yet, and reports on all of them.
 
     Rows are on disk as soon as their batch has finished; whatever ends the run, they stay there.
@@ -95,6 +111,7 @@ def evaluate(request: RunRequest, crews: Crews) -> RunMetrics:
     Args:
         request: What to run.
         crews: Where its replicas come from.
+        report: Told how far it is; by default that is shown by itself.
 
     Raises:
         ValueError: The tracker, the cluster or the model can't be used.
@@ -102,7 +119,7 @@ def evaluate(request: RunRequest, crews: Crews) -> RunMetrics:
     """
     folder = request.folder
     before = folder.read()
-    done = [row for row in before if not row.error]
+    done = answered(before)
     attempt = 1 + max((row.attempt for row in before), default=0)
     asks = len(done) < len(request.assignments)
     if not asks and is_told(request):
@@ -110,7 +127,8 @@ def evaluate(request: RunRequest, crews: Crews) -> RunMetrics:
     with told(request, asks=asks) as run:
         try:
             if asks:
-                _ask(request, done, run, attempt, crews)
+                with nullcontext(report) if report else _own_progress(request, len(done)) as shown:
+                    _ask(request, done, run, attempt, crews, shown)
         except BrokenCrewError as error:
             raise BrokenRunError(str(error)) from error
         except RayError as error:
@@ -126,22 +144,31 @@ def evaluate(request: RunRequest, crews: Crews) -> RunMetrics:
     return metrics
 
 
+def answered(rows: Sequence[Prediction]) -> list[Prediction]:
+    """The rows whose questions need not be asked again."""
+    return [row for row in rows if not row.error]
+
+
+def _own_progress(request: RunRequest, done: int) -> AbstractContextManager[Report]:
+    config = request.config
+    return progress(f"{config.collaboration.method} on {config.data.task}", len(request.assignments), done)
+
+
 def _summary(request: RunRequest, rows: Sequence[Prediction], run_id: str) -> RunMetrics:
     graph, path = request.plan.graph.name, str(request.folder.path)
     return summarize(rows, request.config, graph=graph, run_id=run_id, run_dir=path)
 
 
-def _ask(request: RunRequest, done: Sequence[Prediction], run: ToldRun, attempt: int, crews: Crews) -> None:
+def _ask(
+    request: RunRequest, done: Sequence[Prediction], run: ToldRun, attempt: int, crews: Crews, report: Report
+) -> None:
     """Streams answers into the run folder and tells how it goes."""
-    config, tally = request.config, Tally(done)
+    tally = Tally(done)
     finished = {row.question_id for row in done}
     todo = [assignment for assignment in request.assignments if assignment.question.id not in finished]
     keep = request.folder.append
-    briefing = Briefing(config=config, plan=request.plan)
-    with (
-        progress(f"{config.collaboration.method} on {config.data.task}", len(request.assignments)) as report,
-        closing(stream_predictions(todo, briefing, crews, attempt=attempt, say=report.say, rescue=keep)) as stream,
-    ):
+    briefing = Briefing(config=request.config, plan=request.plan)
+    with closing(stream_predictions(todo, briefing, crews, attempt=attempt, say=report.say, rescue=keep)) as stream:
         for batch in stream:
             for notice in dict.fromkeys(batch.notices):
                 report.say(f"note: {notice}")

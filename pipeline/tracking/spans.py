@@ -5,6 +5,7 @@ Agents that worked at the same time overlap, as their times say.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,7 +77,7 @@ def question_facts(row: Prediction) -> dict[str, Any]:
         "output_tokens": row.output_tokens,
         "latent_steps": row.latent_steps,
         "prefill_tokens": row.prefill_tokens,
-        "seconds": round(row.seconds, 6),
+        "seconds_share": round(row.seconds, 6),
         "handover_bytes": row.handover_bytes,
         "handover_seconds": round(row.handover_seconds, 6),
         "scoring_seconds": round(row.scoring_seconds, 6),
@@ -109,21 +110,25 @@ def agent_step(turn: Turn) -> Step:
             "output_tokens": turn.usage.output_tokens,
             "latent_steps": turn.usage.latent_steps,
             "prefill_tokens": turn.usage.prefill_tokens,
-            "transfers": [vars(transfer) for transfer in turn.transfers],
             "replica": turn.replica,
-            "seconds": round(turn.seconds, 6),
+            "seconds_share": round(turn.seconds, 6),
+            **({"transfers": [vars(transfer) for transfer in turn.transfers]} if turn.transfers else {}),
         },
         usage=turn.usage,
     )
 
 
 def seen(thought: Thought) -> dict[str, Any]:
-    """One latent step as people read it: tokens in quotes, for some are blank, with their probabilities."""
+    """One latent step as people read it: tokens in quotes, because some are blank, with their probabilities."""
     likely = zip(thought.tokens, thought.probabilities, strict=True)
     return {
         "step": thought.step,
-        "most_likely": ", ".join(f"{token!r} {probability:.3f}" for token, probability in likely),
-        "nearest": repr(thought.nearest),
+        "most_likely": ", ".join(f"{_quoted(token)} {probability:.3f}" for token, probability in likely),
+        "nearest": _quoted(thought.nearest),
         "cosine": round(thought.cosine, 4),
         "norm": round(thought.norm, 3),
     }
+
+
+def _quoted(token: str) -> str:
+    return json.dumps(token, ensure_ascii=False)

@@ -97,11 +97,11 @@ def _trace_info(place: _Place, row: Prediction, whole: Step) -> Any:
         },
         tags={
             TraceTagKey.TRACE_NAME: whole.name,
+            **place.tags,
             "task": place.task,
             "question_id": row.question_id,
             "correct": "unscored" if row.correct is None else str(row.correct).lower(),
             "reason": row.reason,
-            **place.tags,
         },
         assessments=_assessments(place, row),
     )

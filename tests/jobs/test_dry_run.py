@@ -8,7 +8,7 @@ import pytest
 import ray
 import transformers
 
-from jobs import eval
+from jobs import eval, sweep
 from pipeline.config import DataConfig
 from pipeline.presets.paper import Cell
 from pipeline.runtime.outline import source_of
@@ -179,3 +179,27 @@ def test_a_run_folder_can_be_looked_at_before_it_is_gone_on_with(dry, tmp_path, 
     assert code == 0
     assert numbers["tasks"][0]["roles"][0]["latent_steps"] == 2
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["config.yaml"]
+
+
+def test_a_sweep_is_told_cell_by_cell_and_each_method_once_in_full(capsys, model_dir, tmp_path):
+    argv = ["--method", "single,latent_mas", "--latent-steps", "2,4", "--seed", "0,1", "--limit", "3"]
+    assert sweep.main(["--dry-run", "--model", str(model_dir), *argv]) == 0
+    captured = capsys.readouterr()
+    numbers = json.loads(captured.out)
+    assert list(tmp_path.iterdir()) == []
+    assert set(numbers["cells"].values()) == {3}
+    assert len(numbers["cells"]) == 6
+    shown = [(one["cells"], one["method"]) for one in numbers["outlines"]]
+    assert shown == [(["single-seed0"], "single"), (["latent_mas-m2-seed0"], "latent_mas")]
+    for words in ("6 cells, 18 questions", "  latent_mas-m4-seed1: 3 questions of demo", "planner: thinks 2 steps"):
+        assert words in captured.err
+
+
+def test_cells_of_a_sweep_that_differ_in_their_task_are_told_together(capsys, model_dir, tmp_path):
+    table = pa.Table.from_pylist([{"question": f"{i} + 1?", "answer": f"#### {i + 1}"} for i in range(4)])
+    pq.write_table(table, tmp_path / "gsm8k.parquet")
+    argv = ["--seed", "0,1", "--task", "demo,gsm8k", "--limit", "2", "--data-dir", str(tmp_path)]
+    assert sweep.main(["--dry-run", "--model", str(model_dir), *argv]) == 0
+    (told,) = json.loads(capsys.readouterr().out)["outlines"]
+    assert told["cells"] == ["seed0-demo", "seed0-gsm8k"]
+    assert [task["task"] for task in told["tasks"]] == ["demo", "gsm8k"]

@@ -40,7 +40,7 @@ def test_a_model_that_is_not_the_one_that_the_run_began_with_is_refused(folder):
     assert json.loads((folder.path / "run.json").read_text())["fingerprints"] == {"m": "f1", "other": "g1"}
 
 
-def test_what_one_of_several_runs_fails_of_costs_no_other(monkeypatch):
+def test_what_one_of_several_runs_fails_of_costs_no_other(monkeypatch, capsys):
     config = RunConfig()
     names = ("one", "refused", "broken", "last")
     requests = [
@@ -54,17 +54,20 @@ def test_what_one_of_several_runs_fails_of_costs_no_other(monkeypatch):
         for name in names
     ]
     faults = {"refused": ValueError("no such model"), "broken": BrokenRunError("no node")}
-    began, shared = [], set()
+    shared = set()
 
-    def pretend(request, crews):
+    def pretend(request, crews, report):
         shared.add(crews)
         if fault := faults.get(request.folder.path.name):
             raise fault
         return request.folder.path.name
 
     monkeypatch.setattr(evaluate, "evaluate", pretend)
-    ends = evaluate_all(requests, lambda request: began.append(request.folder.path.name))
-    assert tuple(began) == names
+    ends = evaluate_all(requests, "cell")
+    said = capsys.readouterr().err
+    assert [said.index(f"cell {place}/4 {name}: ") for place, name in enumerate(names, 1)] == sorted(
+        said.index(f"cell {place}/4 {name}: ") for place, name in enumerate(names, 1)
+    )
     assert len(shared) == 1
     assert [end.metrics for end in ends] == ["one", None, None, "last"]
     assert [(end.fault, end.broken) for end in ends[1:3]] == [("no such model", False), ("no node", True)]

@@ -1,0 +1,119 @@
+"""The observer that tells what a team does as events. One question at a time.
+
+Shapes: B rows (one), D hidden size.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor
+from transformers import TextStreamer
+
+from jobs.asks.events import AgentEnds, AgentReads, Event, Held, StepTaken, TextWritten
+from pipeline.agents.conduct import Deed, Scene
+from pipeline.agents.observing import Observer
+from pipeline.engine import LanguageModel, Lens
+from pipeline.graphs import CollaborationPlan
+
+Tell = Callable[[Event], None]
+
+
+class Watcher(Observer):
+    """Tells what agents do while they do it.
+
+    Attributes:
+        seconds: How long watching has taken by itself.
+    """
+
+    def __init__(self, lm: LanguageModel, plan: CollaborationPlan, tell: Tell) -> None:
+        """Nothing has happened yet.
+
+        Args:
+            lm: The model.
+            plan: Who works together.
+            tell: Gets every event.
+        """
+        self._lm, self._plan, self._tell = lm, plan, tell
+        self._lens = Lens(lm, [0])
+        self._words = _Words(lm, tell)
+        self.seconds = 0.0
+        self.start()
+
+    def start(self) -> None:
+        """The first agent gets to work; each other one does when the one before it ends."""
+        self._began = time.perf_counter()
+
+    def reads(self, scene: Scene) -> None:
+        """Tells who reads what."""
+        with self._watching():
+            (request,), (prompt,) = scene.requests, scene.prompts
+            inherited = len(request.memory)
+            self._tell(
+                AgentReads(
+                    role=scene.role,
+                    latent_steps=self._plan.thinkers.get(scene.role),
+                    memory_of=request.remembered,
+                    texts_of=tuple(note.role for note in request.notes),
+                    inherited=inherited,
+                    prompt=len(prompt),
+                    held=self._held(inherited + len(prompt)),
+                )
+            )
+
+    def thinks(self, scene: Scene, step: int, hidden_BD: Tensor, embeds_BD: Tensor) -> None:
+        """Tells what a latent step looks like."""
+        with self._watching():
+            self._lens(step, hidden_BD, embeds_BD)
+            self._tell(StepTaken(thought=self._lens.thoughts[0][-1], of=self._plan.thinkers[scene.role]))
+
+    def writes(self, scene: Scene, row: int, token_id: int) -> None:
+        """Tells words as soon as they are whole."""
+        with self._watching():
+            self._words.put(torch.tensor([token_id]))
+
+    def ends(self, scene: Scene, deeds: list[Deed]) -> None:
+        """Tells how a turn ended."""
+        with self._watching():
+            (deed,), (request,), (prompt,) = deeds, scene.requests, scene.prompts
+            if deed.segment is None:
+                self._words.end()
+            # The last token of a text is fed to nobody, so it takes no position.
+            own = max(deed.output_tokens - 1, 0) + len(prompt) if deed.segment is None else len(deed.segment)
+            ended = AgentEnds(
+                role=scene.role,
+                finish=deed.finish,
+                output_tokens=deed.output_tokens,
+                seconds=time.perf_counter() - self._began,
+                held=self._held(len(request.memory) + own),
+            )
+            self._tell(ended)
+        self.start()
+
+    def _held(self, positions: int) -> Held:
+        return Held(positions=positions, nbytes=positions * self._lm.shape.bytes_per_position)
+
+    @contextmanager
+    def _watching(self) -> Iterator[None]:
+        """Keeps the time that watching takes out of the agents'."""
+        began = time.perf_counter()
+        yield
+        taken = time.perf_counter() - began
+        self.seconds += taken
+        self._began += taken
+
+
+class _Words(TextStreamer):  # type: ignore[misc]  # of a library without types
+    """Puts tokens together to words."""
+
+    def __init__(self, lm: LanguageModel, tell: Tell) -> None:
+        super().__init__(lm.tokenizer, skip_special_tokens=True)
+        self._tell = tell
+
+    def on_finalized_text(self, text: str, stream_end: bool = False) -> None:
+        """Hands on what is whole."""
+        if text:
+            self._tell(TextWritten(text=text))
