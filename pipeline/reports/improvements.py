@@ -24,7 +24,8 @@ class Place:
 
     def published(self, variant: Variant) -> Published | None:
         """What the paper has in a variant's place."""
-        if variant.controlled:
+        own_graph = variant.method != "single" and variant.first.settings["graph"] != self.block.graph
+        if variant.controlled or own_graph:  # a file of one's own may be called sequential, too
             return None
         return self.paper.find(
             model=self.block.model, graph=self.block.graph, task=self.task, method=variant.first.metrics.method

@@ -3,6 +3,8 @@
 import csv
 import io
 import re
+import shutil
+import subprocess
 from html.parser import HTMLParser
 
 import pytest
@@ -159,6 +161,18 @@ def test_every_row_of_latex_has_as_many_cells_as_columns():
     rows = [line for line in lines if line.endswith(r"\\")]
     assert len(rows) == 1 + 3 + 3  # heads, three measures, three lines below the accuracies
     assert {len(re.findall(r"(?<!\\)&", line)) for line in rows} == {5}
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles_with_booktabs_alone(tmp_path):
+    (tmp_path / "tables.tex").write_text(hostile_report().latex() + reported(three_methods()).latex())
+    (tmp_path / "paper.tex").write_text(
+        "\\documentclass{article}\\usepackage{booktabs}\\begin{document}\\input{tables}\\end{document}"
+    )
+    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "paper.tex"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, errors="replace", check=False)
+    assert done.returncode == 0, done.stdout[-2000:]
+    assert "Overfull" not in done.stdout
 
 
 def test_csv_has_a_row_for_every_number():

@@ -38,6 +38,13 @@ def test_a_folder_named_as_the_papers_model_counts_as_it_and_another_model_does_
     assert "arXiv" not in other.caption
 
 
+def test_a_graph_of_ones_own_has_no_number_in_the_paper_whatever_its_name(tmp_path):
+    graph = tmp_path / "sequential.yaml"
+    graph.write_text(three_methods()[2].graph)
+    [grid] = reported(three_methods(graph=str(graph))).paper
+    assert [cell.paper for cell in row(grid, "Acc. %")] == ["95.4", "", "", ""]
+
+
 def test_the_improvement_has_interval_and_chance_against_both_other_methods():
     [grid] = reported(three_methods()).paper
     gain = row(grid, "Acc. %")[3]

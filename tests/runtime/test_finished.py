@@ -1,5 +1,6 @@
 """Run folders read back for a comparison: which ones, and what they are called."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -39,3 +40,22 @@ def test_a_run_that_is_not_finished_is_no_run_to_compare(tmp_path):
     folder = run_folder(tmp_path / "half", rows_of([True]), finished=False)
     with pytest.raises(ValueError, match="half' holds no finished run"):
         finished_folders(folder)
+
+
+def test_rows_can_be_read_without_texts_which_leaves_all_else_as_it_is(tmp_path):
+    rows = rows_of([True, False, None])
+    folder = run_folder(tmp_path / "run", rows).resolve()
+    whole, brief = (read_runs([folder], texts=texts)[folder] for texts in (True, False))
+    assert [row.output_text for row in whole.rows] == ["one", "one", ""]
+    assert brief.rows == [replace(row, output_text="", turns=()) for row in rows]
+    assert (brief.metrics, brief.correct, brief.period) == (whole.metrics, whole.correct, whole.period)
+
+
+def test_a_run_tells_its_code_and_where_it_was_computed(tmp_path):
+    folder = run_folder(tmp_path / "run", rows_of([True]), batch_size=3).resolve()
+    assert read_runs([folder])[folder].git_commit == ""
+    (folder / "run.json").write_text('{"git_commit": "abc"}')
+    run = read_runs([folder])[folder]
+    assert run.git_commit == "abc"
+    assert run.execution["batch_size"] == 3
+    assert "batch_size" not in run.settings
