@@ -19,15 +19,10 @@ EVERY = 1.0
 class Tally:
     """What has come in so far, and whether it is time for another point, where a word takes as long as a batch."""
 
-    def __init__(self, done: Sequence[Prediction] = (), every: float = EVERY) -> None:
-        """Begins with what earlier attempts at the run have brought in.
-
-        Args:
-            done: Their rows.
-            every: Seconds at least between two points.
-        """
+    def __init__(self, done: Sequence[Prediction] = ()) -> None:
+        """Begins with the rows that earlier attempts at the run have brought in."""
         self.rows = self._scored = self._correct = self._lenient = self._tokens = 0
-        self._every, self._told = every, -every
+        self._told = -float("inf")
         self._earlier, self._began, self._ended = run_seconds(done), float("inf"), 0.0
         self._count(done)
 
@@ -62,7 +57,7 @@ class Tally:
     def due(self) -> bool:
         """Whether the last time was long enough ago; if so, this is one."""
         now = time.monotonic()
-        due = now - self._told >= self._every
+        due = now - self._told >= EVERY
         self._told = now if due else self._told
         return due
 

@@ -12,8 +12,13 @@ from urllib.parse import urlsplit
 
 DATABASE_SERVERS = ("postgresql", "mysql", "mssql")
 """Schemes of stores that are servers though no HTTP is spoken with them."""
-QUIET = ("mlflow", "alembic")
-"""Loggers that tell of their own progress."""
+QUIET = {
+    "mlflow": logging.WARNING,  # tells of its own progress, as the next one does
+    "alembic": logging.WARNING,
+    "mlflow.system_metrics": logging.CRITICAL,  # these complain of what users are told once, in other words
+    "urllib3.connectionpool": logging.ERROR,
+}
+"""Least levels of what others' loggers have to say."""
 REASON_CHARS = 200
 """What of an error's text is passed on."""
 
@@ -54,9 +59,9 @@ class Store:
 
     def client(self) -> Any:
         """An MLflow client for it; for a file or a database this connects, and makes what is not there."""
+        prepare_mlflow()
         import mlflow
 
-        prepare_mlflow()
         return mlflow.MlflowClient(tracking_uri=self.uri)
 
     def unusable(self, error: Exception) -> ValueError:
@@ -78,12 +83,11 @@ def choose_store(tracking_uri: str | None, folder: Path) -> Store:
 
 
 def prepare_mlflow() -> None:
-    """Leaves stdout to the result and has requests to a server that does not answer end soon."""
-    for noisy in QUIET:
-        logging.getLogger(noisy).setLevel(logging.WARNING)
-    # Its thread complains on its own of what is told here once, in other words.
-    logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)
+    """Leaves stdout to the result, has requests to a server that does not answer end soon, and none go to others."""
+    for name, level in QUIET.items():
+        logging.getLogger(name).setLevel(level)
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else its makers are told, while a run is waited for
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # for a connection that the server had closed
     os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")
