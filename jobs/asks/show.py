@@ -169,7 +169,8 @@ class Show:
 def in_a_line(outcome: Outcome) -> str:
     """An answer where there is one line for it."""
     if outcome.kind == "code" and outcome.text:
-        return f"a program of {len(outcome.text.splitlines())} lines"
+        count = len(outcome.text.splitlines())
+        return f"a program of {count} line{'s' if count > 1 else ''}"
     return " ".join(outcome.text.split()) or "nothing"
 
 
