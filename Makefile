@@ -4,16 +4,20 @@
 #   TORCH             another build of torch, such as TORCH='torch==2.9.1+cu128'
 #   TEST_WORKERS      processes that run the tests
 #   PIP_INSTALL_ARGS  more arguments for pip, such as an --extra-index-url where that build lies
+#   PORT, STORE       of make ui: where it listens, and another store than this folder's, such as sqlite:////path/mlflow.db
 
 PYTHON ?= python3
 TORCH ?= $(shell grep '^torch==' requirements.lock)
 PIP_INSTALL_ARGS ?=
 TEST_WORKERS ?= 2
+PORT ?= 5000
+STORE ?=
 
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_INSTALL_ARGS)
 PACKAGES := .venv/.packages
 READY := .venv/.ready
+WHEN_UP = timeout 60 sh -c 'until $(BIN)/python -c "import urllib.request as web; web.urlopen(\"http://127.0.0.1:$(PORT)/health\")"; do sleep 1; done'
 DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
 
 .PHONY: setup packages demo test test-all check format ui lock
@@ -61,8 +65,13 @@ format: $(READY)
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
+# MLflow's helpers for jobs of its own are left out: nothing here uses them. A browser is opened where there is a screen.
 ui: $(READY)
-	$(BIN)/mlflow ui --backend-store-uri sqlite:///mlflow.db --host 127.0.0.1
+	@test -n '$(STORE)' || test -f mlflow.db || { echo "there are no runs in this folder yet: make demo makes some, make ui STORE=URI shows others" >&2; exit 1; }
+	@echo "MLflow: http://127.0.0.1:$(PORT) (Ctrl-C ends it)"
+	@test -z "$$DISPLAY$$WAYLAND_DISPLAY" || { $(WHEN_UP) && $(BIN)/python -m webbrowser http://127.0.0.1:$(PORT); } > /dev/null 2>&1 &
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow server --workers 1 --host 127.0.0.1 --port $(PORT) \
+	  --backend-store-uri '$(or $(STORE),sqlite:///mlflow.db)'
 
 # Resolves the newest versions that fit pyproject.toml, with the torch of the present lock file.
 lock:

@@ -42,7 +42,7 @@ def upload_all(paths: Sequence[Path], *, tracking_uri: str | None, store: Path) 
         yield upload(folder, tracking_uri=tracking_uri, store=store)
     around = dict.fromkeys(folder.path.parent for folder in folders if read_facts(folder).get("sweep"))
     siblings = [_cell(RunFolder(path), tracking_uri, store) for place in around for path in run_folders(place)]
-    for group in grouped(siblings):
+    for group in (group for group in grouped(siblings) if any(cell.is_there for cell in group)):
         first = group[0]
         try:
             run_id = send_parent(group)

@@ -54,9 +54,9 @@ class Store:
 
     def client(self) -> Any:
         """An MLflow client for it; for a file or a database this connects, and makes what is not there."""
+        prepare_mlflow()
         import mlflow
 
-        prepare_mlflow()
         return mlflow.MlflowClient(tracking_uri=self.uri)
 
     def unusable(self, error: Exception) -> ValueError:
@@ -78,12 +78,13 @@ def choose_store(tracking_uri: str | None, folder: Path) -> Store:
 
 
 def prepare_mlflow() -> None:
-    """Leaves stdout to the result and has requests to a server that does not answer end soon."""
+    """Leaves stdout to the result, has requests to a server that does not answer end soon, and none go to others."""
     for noisy in QUIET:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     # Its thread complains on its own of what is told here once, in other words.
     logging.getLogger("mlflow.system_metrics").setLevel(logging.CRITICAL)
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
+    os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else its makers are told, while a run is waited for
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")  # for a connection that the server had closed
     os.environ.setdefault("MLFLOW_HTTP_RESPECT_RETRY_AFTER_HEADER", "false")

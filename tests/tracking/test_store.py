@@ -1,0 +1,78 @@
+"""Which store a run is told to, and which are refused before anything begins."""
+
+import pytest
+
+from pipeline.tracking import Store, choose_store, reason_of, without_secrets
+
+
+def test_a_flag_wins_over_the_environment_and_that_over_the_file(tmp_path, monkeypatch):
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    default = choose_store(None, tmp_path)
+    assert (default.uri, default.artifacts) == (f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path / "mlartifacts")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://lab:5000")
+    assert choose_store(None, tmp_path) == Store(uri="http://lab:5000")
+    assert choose_store("sqlite:///x.db", tmp_path) == Store(uri="sqlite:///x.db")
+
+
+@pytest.mark.parametrize(
+    ("uri", "remote"),
+    [
+        ("sqlite:///x.db", False),
+        ("sqlite+pysqlite:///x.db", False),
+        ("http://lab:5000", True),
+        ("https://lab", True),
+        ("postgresql://lab/runs", True),
+        ("databricks", False),
+    ],
+)
+def test_only_what_has_to_answer_from_elsewhere_is_remote(uri, remote):
+    assert Store(uri=uri).remote is remote
+
+
+@pytest.mark.parametrize("uri", ["nonsense://here", "http://", "https://[bad", "sqlite:////dev/null/x.db"])
+def test_nonsense_is_one_clear_line(uri):
+    with pytest.raises(ValueError, match="--tracking-uri '.*' can't be used: .+") as caught:
+        Store(uri=uri).check()
+    assert "\n" not in str(caught.value)
+    assert uri in str(caught.value)
+
+
+def test_a_damaged_store_is_one_clear_line(tmp_path):
+    (tmp_path / "mlflow.db").write_text("no database, whatever its name says" * 100)
+    with pytest.raises(ValueError, match="can't be used"):
+        choose_store(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path).check()
+
+
+def test_a_server_that_does_not_answer_is_not_asked_by_the_check():
+    Store(uri="http://127.0.0.1:9").check()
+
+
+def test_passwords_are_shown_nowhere():
+    store = Store(uri="nonsense://me:secret@lab/x")
+    with pytest.raises(ValueError, match="lab/x") as caught:
+        store.check()
+    assert "secret" not in str(caught.value) + store.shown
+    assert without_secrets("--tracking-uri http://u:p@h:1/x --seed 2") == "--tracking-uri http://***@h:1/x --seed 2"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "API request to http://h failed with exception HTTPConnectionPool(host='h', port=9): Max retries exceeded "
+            "with url: /api (Caused by NewConnectionError(\"HTTPConnection(host='h', port=9): Failed to establish a "
+            'new connection: [Errno 111] Connection refused"))',
+            "Connection refused",
+        ),
+        ("Max retries exceeded with url: /a (Caused by ReadTimeoutError('Read timed out. (timeout=8)'))", "timed out"),
+        ("Max retries exceeded (Caused by ResponseError('too many 503 error responses'))", "too many 503"),
+        ("RESOURCE_DOES_NOT_EXIST: no such run\nand more", "RESOURCE_DOES_NOT_EXIST: no such run"),
+        ("", "ValueError"),
+        ("x" * 999, "x" * 200),
+    ],
+)
+def test_reasons_are_short(text, reason):
+    told = reason_of(ValueError(text))
+    assert reason in told
+    assert len(told) <= 200
+    assert "Max retries" not in told
