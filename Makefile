@@ -5,6 +5,9 @@
 #   TEST_WORKERS      processes that run the tests
 #   PIP_INSTALL_ARGS  more arguments for pip, such as an --extra-index-url where that build lies
 #   PORT, STORE       of make ui: where it listens, and another store than this folder's, such as sqlite:////path/mlflow.db
+#   DATA_DIR          folder with the benchmarks' Parquet files for `make report`; without it the Hub is asked
+#   REPORT            folder of `make report`; with the same folder again it goes on where it was broken off
+#   REPORT_ARGS       more flags for its sweep, such as '--limit 100'; the same ones again when it goes on
 
 PYTHON ?= python3
 TORCH ?= $(shell grep '^torch==' requirements.lock)
@@ -18,9 +21,13 @@ PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_IN
 PACKAGES := .venv/.packages
 READY := .venv/.ready
 WHEN_UP = timeout 60 sh -c 'until $(BIN)/python -c "import urllib.request as web; web.urlopen(\"http://127.0.0.1:$(PORT)/health\")"; do sleep 1; done'
-DEMO := runs/demo-$(shell date +%Y%m%d-%H%M%S)
+NOW := $(shell date +%Y%m%d-%H%M%S)
+DEMO := runs/demo-$(NOW)
+DATA_DIR ?=
+REPORT ?= runs/report-$(NOW)
+REPORT_ARGS ?=
 
-.PHONY: setup packages demo test test-all check format ui lock
+.PHONY: setup packages demo report test test-all check format ui lock
 
 setup: $(READY)
 
@@ -45,6 +52,17 @@ demo: $(READY)
 	@$(BIN)/python jobs/sweep.py --config pipeline/presets/demo.yaml --grid '{method: [single, text_mas, latent_mas]}' --out $(DEMO)
 	@$(BIN)/python jobs/compare.py $(DEMO)
 	@echo "Compare the runs in the browser: make ui"
+
+# All that the README shows: runs of all methods, then tables of them, then the paper's figures. A run in which something
+# could not be scored (exit code 3) is shown as it is.
+report: $(READY)
+	@mkdir -p $(REPORT)
+	@if test -e $(REPORT)/runs/sweep.yaml; then start="--resume"; else start="--config pipeline/presets/report.yaml --out"; fi; \
+	  $(BIN)/python jobs/sweep.py $$start $(REPORT)/runs $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(REPORT_ARGS) > $(REPORT)/runs.json \
+	  || test $$? -eq 3 || { echo "go on with: make report REPORT=$(REPORT)" >&2; exit 1; }
+	@$(BIN)/python jobs/compare.py $(REPORT)/runs --lenient --markdown $(REPORT)/tables.md --latex $(REPORT)/table.tex --csv $(REPORT)/table.csv --html $(REPORT)/report.html
+	@$(BIN)/python jobs/analyze.py $(REPORT)/runs --out $(REPORT)/figures > $(REPORT)/figures.json
+	@echo "Tables: $(REPORT)/tables.md, table.tex, table.csv; figures: $(REPORT)/figures/figures.md; all on one page: $(REPORT)/report.html"
 
 # Tests that need a cluster run in one process, one after another: two Ray heads on one machine disturb each other.
 test: $(READY)

@@ -83,15 +83,13 @@ def _fetched(sources: Sources, into: Path) -> Fetched | None:
 
 
 def _tracked(fetched: Sequence[FinishedRun], local: Sequence[FinishedRun]) -> tuple[list[FinishedRun], list[str]]:
-    """Fetched runs, the oldest first, that are neither at hand as folders nor repeated by a newer one; and a note."""
+    """Fetched runs, the oldest first, that neither a folder nor a newer one repeats; and a note on the others."""
     from pipeline.reports import newest_of_each
 
-    at_hand = {run.metrics.run_id for run in local if run.metrics.run_id}
-    new = [run for run in fetched if run.metrics.run_id not in at_hand]
-    kept = newest_of_each(new)
-    older = [run.name for run in new if run.name not in {one.name for one in kept}]
-    note = f"{', '.join(older)}: left out, because a newer run has the same settings, questions and seed"
-    return kept[::-1], [note] if older else []
+    kept = {run.name for run in newest_of_each([*local, *fetched])}
+    older = [run.name for run in fetched if run.name not in kept]
+    why = "left out, because a folder or a newer run has the same settings, questions and seed"
+    return [run for run in fetched[::-1] if run.name in kept], [f"{', '.join(older)}: {why}"] if older else []
 
 
 def _check_baseline(named: Path | None, others: Sequence[FinishedRun], baselines: Sequence[FinishedRun]) -> None:

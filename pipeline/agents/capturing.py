@@ -7,7 +7,7 @@ Shapes: N vectors, B rows of a batch, D hidden size, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,6 +123,11 @@ def think_aloud(
     return capture.thoughts()
 
 
+def distinct_tokens(lm: LanguageModel, texts: Iterable[str]) -> tuple[int, ...]:
+    """The tokens that some texts are made of, each once."""
+    return tuple(sorted({token for text in texts for token in lm.tokenizer(text, add_special_tokens=False).input_ids}))
+
+
 @torch.inference_mode()
 def token_vectors(lm: LanguageModel, ids: Sequence[int]) -> Vectors:
     """Embeddings of tokens as they enter the first layer, [N, D]."""
@@ -141,7 +146,8 @@ def nearest_cosines(lm: LanguageModel, vectors_ND: Vectors, *, but_itself: bool 
     """
     directions_VD = torch.nn.functional.normalize(lm.input_vectors().float(), dim=-1)
     found = []
-    for part_ND in torch.from_numpy(vectors_ND).split(AT_ONCE):
+    for start in range(0, len(vectors_ND), AT_ONCE):
+        part_ND = torch.from_numpy(vectors_ND[start : start + AT_ONCE])
         cosines_NV = torch.nn.functional.normalize(part_ND.to(lm.device), dim=-1) @ directions_VD.T
         best = cosines_NV.topk(2, dim=-1).values
         found.append(best[:, 1 if but_itself else 0].cpu())

@@ -2,7 +2,7 @@
 
 from pipeline.graphs.budgets import allowance, check_budget, token_shares
 from pipeline.graphs.graph import Graph, Role, load_graph, make_graph, parse_graph
-from pipeline.graphs.methods import METHODS, CollaborationPlan, plan_for
+from pipeline.graphs.methods import METHODS, CollaborationPlan, plan_for, plan_on
 
 __all__ = [
     "METHODS",
@@ -15,5 +15,6 @@ __all__ = [
     "make_graph",
     "parse_graph",
     "plan_for",
+    "plan_on",
     "token_shares",
 ]

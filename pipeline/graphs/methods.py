@@ -50,8 +50,11 @@ def plan_for(config: CollaborationConfig) -> CollaborationPlan:
     graph = load_graph(config.graph)  # read in any case, so that a wrong one is found with every method
     if config.experts == "chained":
         graph = graph.chained()
-    if kind.alone:
-        graph = load_graph("single")
-    thinking = [role for role in graph.roles if kind.thinks and not role.answers]
+    return plan_on(load_graph("single") if kind.alone else graph, config)
+
+
+def plan_on(graph: Graph, config: CollaborationConfig) -> CollaborationPlan:
+    """Who thinks in a graph that is already chosen, such as that of an earlier run."""
+    thinking = [role for role in graph.roles if METHODS[config.method].thinks and not role.answers]
     steps = {r.name: config.latent_steps if r.latent_steps is None else r.latent_steps for r in thinking}
     return CollaborationPlan(graph=graph, thinkers=steps)

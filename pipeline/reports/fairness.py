@@ -39,7 +39,7 @@ def differences(runs: Sequence[FinishedRun]) -> tuple[str, ...]:
             for remark in (*asked_otherwise(same[0], run), *budgets_otherwise(same[0], run)):
                 told.setdefault((same[0].name, remark), []).append(run.name)
         # A single agent does not tell whether the teams share a budget in the same way.
-        for run in teams[1:] if same[0] is not teams[0] else ():
+        for run in teams[1:] if same[0].metrics.method == "single" else ():
             for remark in budgets_otherwise(teams[0], run, ("budget",)):
                 told.setdefault((teams[0].name, remark), []).append(run.name)
         found += [f"{', '.join(names)} and {first}: {remark}" for (first, remark), names in told.items()]

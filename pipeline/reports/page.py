@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from pipeline.reports.figures.drawing import Drawing
 from pipeline.reports.grid import told_once
 from pipeline.reports.report import Report
+from pipeline.reports.runs import FinishedRun
 from pipeline.reports.setups import period_of
 
 if TYPE_CHECKING:
@@ -41,9 +42,16 @@ def as_page(report: Report, drawings: Sequence[Drawing], *, command: str) -> str
         figures=figures,
         command=command,
         period=period_of(runs),
-        counts={what: len({getattr(run.metrics, what) for run in runs}) for what in ("model", "task", "method")},
-        number=len(runs),
+        counted=_counted(runs),
     )
+
+
+def _counted(runs: Sequence[FinishedRun]) -> str:
+    """How many runs there are, of how much."""
+    kinds = {what: len({getattr(run.metrics, what) for run in runs}) for what in ("method", "task", "model")}
+    counts = {"run": len(runs), **kinds}
+    number, *others = (f"{count} {what}{'' if count == 1 else 's'}" for what, count in counts.items())
+    return f"{number} ({', '.join(others)})"
 
 
 def _inline(svg: str, prefix: str) -> Markup:

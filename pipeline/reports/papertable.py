@@ -15,10 +15,10 @@ from pipeline.reports.variants import LABELS, METHODS, Variant, tails
 CAPTION = (
     "Acc.: strict accuracy with its 95 % Wilson interval; over several seeds mean ± standard deviation. Token: output "
     "tokens of all agents per question. Speed: seconds of the whole run. Improve: LatentMAS against TextMAS: points of "
-    "accuracy with the 95 % bootstrap interval of the paired difference, tokens saved, times as fast. p: McNemar's "
-    "exact test; over several seeds random signs of each question's mean difference. Bold: the better one of TextMAS "
-    "and LatentMAS, accuracy only where p < 0.05; † marks a difference that may be chance (p ≥ 0.05). Tokens and "
-    "seconds are not tested."
+    "accuracy with the 95 % bootstrap interval of the paired difference (over questions, on the seeds as they are), "
+    "tokens saved, times as fast. p: McNemar's exact test; over several seeds random signs of each question's mean "
+    "difference. Bold: the better one of TextMAS and LatentMAS, accuracy only where p < 0.05; † marks a difference "
+    "that may be chance (p ≥ 0.05). Tokens and seconds are not tested."
 )
 PAPER_CAPTION = " paper: the number of arXiv 2511.20639, Tables 1-3 (whole benchmark, the authors' machine)."
 

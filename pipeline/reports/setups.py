@@ -19,6 +19,8 @@ CAPTION = (
 )
 _IN_COLUMNS = ("max_new_tokens", "budget", "temperature", "top_p", "latent_steps")
 """Settings that have a column of their own."""
+_NAMED = ("method", "task", "model")
+"""Settings that a command always names."""
 SHORT_COMMIT = 10
 """Characters of a commit that are shown."""
 
@@ -78,7 +80,7 @@ def _command(run: FinishedRun) -> str:
     parts = ["python", "jobs/eval.py"]
     for setting in settings():
         value = run.settings.get(setting.name, setting.default)
-        if value != setting.default:
+        if value != setting.default or setting.name in _NAMED:
             text = json.dumps(value) if isinstance(value, dict | bool) else str(value)
             parts += [flag(setting.name), text]
     return shlex.join(parts)

@@ -116,13 +116,14 @@ def variants(runs: Sequence[FinishedRun]) -> tuple[Variant, ...]:
     told = [{**essence(group[0]), "questions": asked} for group, asked in zip(groups, _asked(groups), strict=True)]
     pieces = label_pieces(told)
     found = [Variant(label=", ".join(parts), runs=group) for group, parts in zip(groups, pieces, strict=True)]
-    # The plain one first, then by m, controls behind: the fewest settings that are not as usual.
-    return tuple(sorted(found, key=lambda one: (one.controlled, one.label.count(","), _steps(one), one.label)))
+    return tuple(sorted(found, key=_place))
 
 
-def _steps(variant: Variant) -> tuple[bool, int]:
+def _place(variant: Variant) -> tuple[object, ...]:
+    """The plain one first, then by m, then whatever else differs, controls last."""
     steps = essence(variant.first).get("latent_steps", 0)
-    return bool(variant.label) and not variant.label.startswith("m="), steps
+    only_steps = re.fullmatch(r"(m=\d+)?", variant.label) is not None
+    return variant.controlled, variant.label != "", not only_steps, variant.label.count(","), steps, variant.label
 
 
 def label_pieces(told: Sequence[Mapping[str, Any]], always: Collection[str] = CONTROLS) -> list[tuple[str, ...]]:

@@ -160,11 +160,7 @@ class RunFolder:
         _write(parts / name, predictions)
 
     def read(self, *, texts: bool = True) -> list[Prediction]:
-        """All rows that are on disk, each question once; those answered without a fault win.
-
-        Args:
-            texts: Whether the agents' texts and turns are read too, which take most of the time and of the room.
-        """
+        """All rows on disk, each question once (those without a fault win); texts and turns only if `texts`."""
         files = [self.path / "predictions.parquet", *sorted((self.path / "parts").glob("*.parquet"))]
         rows: dict[str, Prediction] = {}
         for file in files:

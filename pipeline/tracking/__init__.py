@@ -1,6 +1,7 @@
 """Tracking of runs; the only package that imports MLflow."""
 
 from pipeline.tracking.courier import attempt
+from pipeline.tracking.files import log_files
 from pipeline.tracking.record import (
     Ledger,
     NoLedger,
@@ -32,6 +33,7 @@ __all__ = [
     "attempt",
     "choose_store",
     "flattened",
+    "log_files",
     "log_traces",
     "open_parent",
     "open_record",

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from pipeline.reports.comparing import FinishedRun
 from pipeline.reports.figures import alignment, costs, steps
 from pipeline.reports.figures.agents import agents_figure
 from pipeline.reports.figures.drawing import Drawing
+from pipeline.reports.figures.selecting import TIED
+from pipeline.reports.runs import FinishedRun
 
-__all__ = ["RUN_FIGURES", "Drawing", "RunFigure", "agents_figure", "run_figures"]
+__all__ = ["Drawing", "RunFigure", "agents_figure", "figures_of_runs", "run_figures"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,18 +27,24 @@ class RunFigure:
     """Which runs it needs, in words."""
 
 
-RUN_FIGURES = (
-    RunFigure(number=4, draw=costs.costs_figure, needs=costs.NEEDS),
-    RunFigure(number=7, draw=alignment.alignment_figure, needs=alignment.NEEDS),
-    RunFigure(number=8, draw=steps.steps_figure, needs=steps.NEEDS),
-)
+def figures_of_runs(tied: Collection[str] = TIED) -> tuple[RunFigure, ...]:
+    """The figures that finished runs alone can give, in the paper's order.
+
+    Args:
+        tied: Models that are known to tie their input and output embeddings, which captions tell.
+    """
+    return (
+        RunFigure(number=4, draw=costs.costs_figure, needs=costs.NEEDS),
+        RunFigure(number=7, draw=partial(alignment.alignment_figure, tied=tied), needs=alignment.NEEDS),
+        RunFigure(number=8, draw=steps.steps_figure, needs=steps.NEEDS),
+    )
 
 
 def run_figures(runs: Sequence[FinishedRun]) -> list[Drawing]:
-    """All figures that some finished runs can give, in the paper's order.
+    """All figures that some finished runs can give.
 
     Args:
         runs: In the order in which they are shown; of several that would fill one place the first one does.
     """
-    drawings = [figure.draw(runs) for figure in RUN_FIGURES]
+    drawings = [figure.draw(runs) for figure in figures_of_runs()]
     return [drawing for drawing in drawings if drawing is not None]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.reports.comparing import FinishedRun
 from pipeline.reports.figures.canvas import CROWD, Mark, finished, name_groups, panels, styled
 from pipeline.reports.figures.drawing import Drawing
 from pipeline.reports.figures.selecting import (
+    TIED,
     Share,
     by_panel,
     groups_alike,
@@ -21,6 +21,7 @@ from pipeline.reports.figures.selecting import (
     told_questions,
     usual_first,
 )
+from pipeline.reports.runs import FinishedRun
 from pipeline.reports.stats import mcnemar_p
 
 if TYPE_CHECKING:
@@ -43,8 +44,13 @@ Aligned = dict[str, FinishedRun]
 """A task's runs by alignment."""
 
 
-def alignment_figure(runs: Sequence[FinishedRun]) -> Drawing | None:
-    """Accuracy of LatentMAS with and without W_a, a row of panels for each graph and model; none without such runs."""
+def alignment_figure(runs: Sequence[FinishedRun], *, tied: Collection[str] = TIED) -> Drawing | None:
+    """Accuracy of LatentMAS with and without W_a, a row of panels for each graph and model; none without such runs.
+
+    Args:
+        runs: All there are.
+        tied: Models that tie their input and output embeddings.
+    """
     found = before_and_after(runs)
     if not found:
         return None
@@ -62,7 +68,7 @@ def alignment_figure(runs: Sequence[FinishedRun]) -> Drawing | None:
             figure,
             name=NAME,
             title="Accuracy before and after the alignment W_a",
-            caption=_caption(drawn),
+            caption=_caption(drawn, tied),
             table=_table(found),
             numbers=_p_values(found),
         )
@@ -157,6 +163,8 @@ def _bars(axes: Axes, at: Sequence[float], shares: Sequence[Share], name: str) -
         linewidth=0.7,
         error_kw={"elinewidth": 1, "capsize": 3},
     )
+    # A bar of 0 can't be seen, its point can.
+    axes.plot(at, values, "o", color=mark.colour, markeredgecolor="black", markersize=5, clip_on=False, zorder=3)
 
 
 def _table(found: dict[tuple[str, str], dict[str, Aligned]]) -> list[dict[str, object]]:
@@ -194,11 +202,13 @@ def _p_values(found: dict[tuple[str, str], dict[str, Aligned]]) -> dict[str, flo
     }
 
 
-def _caption(runs: Sequence[FinishedRun]) -> str:
+def _caption(runs: Sequence[FinishedRun], tied: Collection[str]) -> str:
+    alike = [model_name(model) for model in dict.fromkeys(run.metrics.model for run in runs) if model in tied]
+    same = f" {', '.join(alike)} ties its embeddings, so W_a is the identity up to lambda there." if alike else ""
     steps = ", ".join(map(str, sorted({run.metrics.latent_steps_per_agent for run in runs})))
     return (
         "Accuracy of LatentMAS without and with the alignment W_a, both rescaled to the length of embeddings, with "
         "95 % Wilson intervals; p: McNemar's exact test of the two on the same questions. Strict: the last boxed "
         f"answer counts; lenient: also the last number or letter. m = {steps} latent steps. "
-        f"{told_models(runs)} {told_questions(runs)}"
+        f"{told_models(runs)}{same} {told_questions(runs)}"
     )

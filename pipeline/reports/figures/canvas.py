@@ -11,7 +11,7 @@ import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.reports.figures.drawing import Drawing
 
@@ -53,8 +53,8 @@ class Mark:
     """Its colour; those that stand side by side differ in lightness too."""
     hatch: str = ""
     """On bars and areas."""
-    line: str | tuple[float, tuple[float, ...]] = "-"
-    """Of a line."""
+    line: Any = "-"
+    """Of a line, in any of matplotlib's forms."""
     point: str = "o"
     """On a line and in a scatter."""
 
@@ -113,6 +113,20 @@ def panels(rows: int, columns: int, *, height: float) -> tuple[Figure, list[list
     figure = Figure(figsize=(WIDTH, 0.35 + height * rows), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
     return figure, [list(row) for row in grid]
+
+
+def mosaic(layout: Sequence[Sequence[str]], *, heights: Sequence[float]) -> tuple[Figure, dict[str, Axes]]:
+    """An empty figure of the common width with panels by name.
+
+    Args:
+        layout: Rows of names; one that stands in several places is a panel over all of them.
+        heights: Inches of each row.
+    """
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(WIDTH, 0.35 + sum(heights)), layout="constrained")
+    axes: dict[str, Axes] = figure.subplot_mosaic([list(row) for row in layout], height_ratios=list(heights))
+    return figure, axes
 
 
 def name_groups(axes: Axes, names: Sequence[str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.reports.comparing import FinishedRun
+from pipeline.reports.fairness import timed_otherwise
 from pipeline.reports.figures.canvas import CROWD, METHOD_MARKS, finished, name_groups, panels, styled
 from pipeline.reports.figures.drawing import Drawing
 from pipeline.reports.figures.selecting import (
@@ -19,6 +19,7 @@ from pipeline.reports.figures.selecting import (
     told_questions,
     usual_first,
 )
+from pipeline.reports.runs import FinishedRun
 from pipeline.reports.tables import LABELS
 
 if TYPE_CHECKING:
@@ -168,8 +169,9 @@ def _factors(found: dict[tuple[str, str], dict[str, Trio]]) -> dict[str, float]:
 def _caption(runs: Sequence[FinishedRun]) -> str:
     steps = sorted({run.metrics.latent_steps_per_agent for run in runs if run.metrics.method == "latent_mas"})
     told = ", ".join(map(str, steps))
+    notes = "".join(f" Note: {note}." for note in timed_otherwise(list({id(run): run for run in runs}.values())))
     return (
         "Seconds from the first question in to the last answer out, and tokens that all agents write for a question. "
         "× over a bar of LatentMAS: how many times as much TextMAS takes. "
-        f"m = {told} latent steps. {told_models(runs)} {told_questions(runs)}"
+        f"m = {told} latent steps. {told_models(runs)} {told_questions(runs)}{notes}"
     )

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pipeline.config import CollaborationConfig
-from pipeline.reports.comparing import BUDGETS, FinishedRun
+from pipeline.reports.fairness import BUDGETS
+from pipeline.reports.runs import FinishedRun
 from pipeline.reports.stats import wilson_interval
 
 PLAIN = {"memory": "real", "handover": "full", "alignment": "ridge"}
@@ -19,6 +20,8 @@ FEW = 100
 """Below so many questions a figure says that they are few."""
 NAMES = {"embedded": "SmolLM2-135M-Instruct (embedded)"}
 """Models that have a better name than that of their flag."""
+TIED = ("embedded",)
+"""Models that are known, without a look at them, to tie their input and output embeddings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,7 +56,7 @@ def groups_alike(runs: Iterable[FinishedRun], *, but: Collection[str]) -> list[l
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
         rest = {key: value for key, value in run.settings.items() if key not in {*but, *HARMLESS}}
-        groups.setdefault(_as_key([rest, run.graph, sorted(run.asked.items())]), []).append(run)
+        groups.setdefault(_as_key([rest, run.graph, run.questions]), []).append(run)
     return list(groups.values())
 
 
@@ -61,23 +64,23 @@ def on_same_terms(runs: Iterable[FinishedRun]) -> list[list[FinishedRun]]:
     """Gathers runs on the same questions with the same model and budgets, whatever their method and graph."""
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
-        terms = [run.metrics.task, {name: run.settings[name] for name in BUDGETS}, sorted(run.asked.items())]
+        terms = [run.metrics.task, {name: run.settings[name] for name in BUDGETS}, run.questions]
         groups.setdefault(_as_key(terms), []).append(run)
     return list(groups.values())
 
 
 def by_panel(runs: Iterable[FinishedRun]) -> dict[tuple[str, str], list[FinishedRun]]:
-    """Runs by model and graph, of which each pair has a panel of its own."""
+    """Runs by model and graph, of which each pair has a panel of its own; the usual graph first."""
     found: dict[tuple[str, str], list[FinishedRun]] = {}
-    for run in runs:
+    for run in sorted(runs, key=lambda run: run.metrics.graph != CollaborationConfig().graph):
         found.setdefault((run.metrics.model, run.metrics.graph), []).append(run)
     return found
 
 
-def usual_first(run: FinishedRun) -> tuple[bool, bool, int]:
-    """Sorts runs by latent steps: the usual number of them first, then the fewest, and none at all last."""
-    steps = run.metrics.latent_steps_per_agent
-    return steps != CollaborationConfig().latent_steps, steps == 0, steps
+def usual_first(run: FinishedRun) -> tuple[bool, bool, int, bool]:
+    """Sorts runs by latent steps: the usual number of them first, then the fewest, none at all last; then by graph."""
+    usual, steps = CollaborationConfig(), run.metrics.latent_steps_per_agent
+    return steps != usual.latent_steps, steps == 0, steps, run.metrics.graph != usual.graph
 
 
 def model_name(model: str) -> str:

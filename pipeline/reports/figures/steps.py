@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.reports.comparing import FinishedRun
 from pipeline.reports.figures.alignment import SCORES, name_scores
 from pipeline.reports.figures.canvas import Mark, finished, panels, series_mark, styled
 from pipeline.reports.figures.drawing import Drawing
@@ -20,18 +20,17 @@ from pipeline.reports.figures.selecting import (
     told_models,
     told_questions,
 )
+from pipeline.reports.runs import FinishedRun
 
 if TYPE_CHECKING:
-    import numpy as np
     from matplotlib.axes import Axes
-    from numpy.typing import NDArray
-
-    Places = NDArray[np.float64]
 
 NAME = "figure-8-latent-steps"
 NEEDS = "runs of latent_mas with two or more values of m (latent_steps) that are alike in all else"
 TOGETHER = 3
 """Tasks in one panel."""
+ASIDE = 0.14
+"""How far their points are moved aside, in doublings of m, so that those of the same height can be told apart."""
 
 Ladder = dict[int, FinishedRun]
 """A task's runs by m, upwards."""
@@ -90,9 +89,11 @@ def _parts(tasks: dict[str, Ladder]) -> list[dict[str, Ladder]]:
 
 def _draw(axes: Axes, tasks: dict[str, Ladder], marks: dict[str, Mark], *, lenient: bool) -> float:
     """A line and a band for each task; returns the highest end of an interval."""
-    top = 0.0
-    for task, ladder in tasks.items():
-        mark, m = marks[task], list(ladder)
+    top, steps = 0.0, sorted({m for ladder in tasks.values() for m in ladder})
+    unit = next(m for m in steps if m > 0)
+    for place, (task, ladder) in enumerate(tasks.items()):
+        mark = marks[task]
+        m = [at + ASIDE * (place - (len(tasks) - 1) / 2) for at in _places(list(ladder), unit)]
         shares = [share_of(run, lenient=lenient) for run in ladder.values()]
         low, high = [share.low for share in shares], [share.high for share in shares]
         top = max(top, *high)
@@ -112,26 +113,14 @@ def _draw(axes: Axes, tasks: dict[str, Ladder], marks: dict[str, Mark], *, lenie
             clip_on=False,
             zorder=3,
         )
-    _scale(axes, sorted({m for ladder in tasks.values() for m in ladder}))
+    axes.set_xticks(_places(steps, unit), [str(m) for m in steps])
     axes.grid()
     return top
 
 
-def _scale(axes: Axes, steps: Sequence[int]) -> None:
-    """Doublings of m are equally far apart, and 0 has a place too."""
-    import numpy as np
-
-    unit = next((m for m in steps if m > 0), 1)
-
-    def forward(m: Places) -> Places:
-        return np.log2(1 + np.maximum(m, -0.5 * unit) / unit)
-
-    def inverse(place: Places) -> Places:
-        return unit * (np.exp2(place) - 1)
-
-    axes.set_xscale("function", functions=(forward, inverse))
-    axes.set_xticks(steps, [str(m) for m in steps])
-    axes.minorticks_off()
+def _places(m: Sequence[int], unit: int) -> list[float]:
+    """Where on the axis so many steps lie: doublings are equally far apart, and 0 has a place too."""
+    return [math.log2(1 + steps / unit) for steps in m]
 
 
 def _table(found: dict[tuple[str, str], dict[str, Ladder]]) -> list[dict[str, object]]:
@@ -159,6 +148,7 @@ def _caption(runs: Sequence[FinishedRun]) -> str:
     return (
         "Accuracy of LatentMAS against the latent steps m of each thinking agent (m = 0 still hands over the memory of "
         "the prompts); bands: 95 % Wilson intervals. Strict (solid): the last boxed answer counts; lenient (dashed): "
-        "also the last number or letter. The axis is logarithmic, with a place for 0. "
+        "also the last number or letter. The axis of m is logarithmic, with a place for 0; points of one m stand "
+        "beside each other. "
         f"{told_models(runs)} {told_questions(runs)}"
     )
