@@ -156,6 +156,7 @@ def test_runs_are_selected_and_compared(seen, swept):
     seen.shot("selected")
     page.get_by_role("button", name="Compare", exact=True).click()
     page.get_by_role("heading", name="Comparing 3 Runs from 1 Experiment").wait_for()
+    page.locator(".js-plotly-plot").get_by_text("latent_mas").first.wait_for()
     seen.shot("compared")
     row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="method", exact=True)).first
     assert sorted(row.get_by_role("cell").all_inner_texts()) == sorted(METHODS)
