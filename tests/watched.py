@@ -79,7 +79,7 @@ def watched(browser: Any, allowed: str, shots: Path, *, scheme: str = "light") -
         yield found
     finally:
         context.close()
-    assert found.faults == []
+    assert not found.faults, "\n".join(found.faults)
 
 
 def shots_folder(default: Path) -> Path:

@@ -121,6 +121,21 @@ def compared_values(page, metric):
     return [text for _, text in sorted(level)][1:]
 
 
+def test_a_page_that_fails_or_asks_outside_is_noticed(browser, shots, tmp_path):
+    (tmp_path / "page.html").write_text("""<!doctype html><meta charset="utf-8"><title>faults</title>
+        <img src="https://example.org/pixel.png"><script src="missing.js"></script>
+        <script>console.error("oh dear"); nobody.knows()</script>""")
+    opened = (tmp_path / "page.html").as_uri()
+    with (
+        pytest.raises(AssertionError) as caught,
+        watched(browser, tmp_path.as_uri(), shots) as seen,
+    ):
+        seen.page.goto(opened)
+    told = str(caught.value)
+    for fault in ("asked outside: https://example.org", "missing.js", "console: oh dear", "script failed: nobody"):
+        assert fault in told
+
+
 def test_a_sweep_is_shown_as_a_run_with_its_runs_below_it(seen, swept):
     show_runs(seen.page, swept)
     seen.shot("runs")
@@ -141,6 +156,7 @@ def test_runs_are_selected_and_compared(seen, swept):
     seen.shot("selected")
     page.get_by_role("button", name="Compare", exact=True).click()
     page.get_by_role("heading", name="Comparing 3 Runs from 1 Experiment").wait_for()
+    page.locator(".js-plotly-plot").get_by_text("latent_mas").first.wait_for()
     seen.shot("compared")
     row = page.get_by_role("row").filter(has=page.get_by_role("rowheader", name="method", exact=True)).first
     assert sorted(row.get_by_role("cell").all_inner_texts()) == sorted(METHODS)
@@ -189,7 +205,8 @@ def test_a_runs_page_shows_its_numbers_its_files_and_its_figure(seen, swept):
     expect_texts(page, ["latent_steps", "latent_mas", "Parent run", swept.parent, "Finished"])
     seen.shot("run")
     page.get_by_role("tab", name="Model metrics").click()
-    expect_texts(page, ["output_tokens_per_agent", *AGENTS])
+    written = run.data.metrics["output_tokens_per_agent/solver"]
+    expect_texts(page, ["output_tokens_per_agent", *AGENTS, f"{written:.2f}"])
     seen.shot("run-charts")
     page.get_by_role("tab", name="Artifacts").click()
     expect_texts(page, ["config.yaml", "graph.yaml", "metrics.json", "predictions.parquet"])
