@@ -182,6 +182,7 @@ def store(tmp_path_factory):
     place = tmp_path_factory.mktemp("tracked")
     uri = f"sqlite:///{place / 'mlflow.db'}"
     old = run_folder(place / "old", rows_of([True] * 10), method="text_mas")
+    (old / "run.json").write_text('{"started": 0.5}')  # rows that are made up begin at 1
     assert compare.main(["--upload", str(old), "--tracking-uri", uri]) == 0
     methods(place / "runs")
     assert compare.main(["--upload", str(place / "runs"), "--tracking-uri", uri]) == 0
