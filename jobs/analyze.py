@@ -163,10 +163,13 @@ def insights(
     found: Sequence[Subject], gallery: Gallery, options: argparse.Namespace
 ) -> Iterator[tuple[Subject, Insight]]:
     """Loads each model in turn and looks inside its teams; a model that can't be loaded costs its own figures."""
+    from transformers.utils.logging import disable_progress_bar
+
     from jobs.inside import look_inside, team_of
     from pipeline.checkpoints import check_model
     from pipeline.engine import load_model
 
+    disable_progress_bar()  # it would get into the way of what is said here
     for model in dict.fromkeys(subject.model for subject in found):
         same = [subject for subject in found if subject.model == model]
         config = team_of(same[0].latent)[0].model
