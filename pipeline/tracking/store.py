@@ -86,6 +86,7 @@ def prepare_mlflow() -> None:
     """Leaves stdout to the result, has requests to a server that does not answer end soon, and none go to others."""
     for name, level in QUIET.items():
         logging.getLogger(name).setLevel(level)
+    os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "WARNING")  # it sets its loggers' levels anew as it is imported
     os.environ.setdefault("MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT", "true")
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # else its makers are told, while a run is waited for
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
