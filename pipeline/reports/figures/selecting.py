@@ -11,8 +11,9 @@ from pipeline.config import CollaborationConfig
 from pipeline.reports.fairness import BUDGETS
 from pipeline.reports.runs import FinishedRun
 from pipeline.reports.stats import wilson_interval
+from pipeline.reports.variants import essence
 
-PLAIN = {"memory": "real", "handover": "full", "alignment": "ridge"}
+PLAIN: dict[str, object] = {"memory": "real", "handover": "full", "alignment": "ridge", "roles": {}}
 """Settings of the paper; runs with others are controls."""
 HARMLESS = ("trace", "verify_memory", "code_seconds")
 """Settings that are no reason to keep runs apart."""
@@ -55,18 +56,30 @@ def groups_alike(runs: Iterable[FinishedRun], *, but: Collection[str]) -> list[l
     """Gathers runs that differ in nothing but some settings: the same questions and graph, and all else the same."""
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
-        rest = {key: value for key, value in run.settings.items() if key not in {*but, *HARMLESS}}
-        groups.setdefault(_as_key([rest, run.graph, run.questions]), []).append(run)
+        rest = {key: value for key, value in essence(run).items() if key not in {*but, *HARMLESS}}
+        m = run.metrics
+        groups.setdefault(
+            _as_key([m.task, m.model, m.method, run.settings["seed"], rest, run.graph, run.questions]), []
+        ).append(run)
     return list(groups.values())
 
 
 def on_same_terms(runs: Iterable[FinishedRun]) -> list[list[FinishedRun]]:
-    """Gathers runs on the same questions with the same model and budgets, whatever their method and graph."""
-    groups: dict[str, list[FinishedRun]] = {}
+    """Gathers teams on the same questions with the same model and budgets, and with them the single agents of these.
+
+    Whether a budget is each agent's or the system's is the same to an agent that is alone, which stands in both.
+    """
+    alone: dict[str, list[FinishedRun]] = {}
+    teams: dict[tuple[str, str], list[FinishedRun]] = {}
     for run in runs:
-        terms = [run.metrics.task, {name: run.settings[name] for name in BUDGETS}, run.questions]
-        groups.setdefault(_as_key(terms), []).append(run)
-    return list(groups.values())
+        greedy = run.settings["temperature"] == 0
+        shared = {name: run.settings[name] for name in BUDGETS if name != "budget" and not (greedy and name == "top_p")}
+        terms = _as_key([run.metrics.task, {**shared, "temperature": float(shared["temperature"])}, run.questions])
+        if run.metrics.method == "single":
+            alone.setdefault(terms, []).append(run)
+        else:
+            teams.setdefault((terms, run.settings["budget"]), []).append(run)
+    return [[*alone.get(terms, []), *group] for (terms, _), group in teams.items()]
 
 
 def by_panel(runs: Iterable[FinishedRun]) -> dict[tuple[str, str], list[FinishedRun]]:

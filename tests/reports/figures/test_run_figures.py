@@ -65,11 +65,22 @@ def test_every_graph_has_a_panel_of_its_own_beside_the_same_single_agent_and_the
         text(task="gsm8k"),
         text(memory="none"),
         text(model="/models/other"),
+        text(roles={"solver": {"model": "/models/other"}}),
     ],
-    ids=["budget", "questions", "graph", "task", "control", "model"],
+    ids=["budget", "questions", "graph", "task", "control", "model", "roles"],
 )
 def test_methods_on_other_terms_are_not_set_beside_each_other(other):
     assert costs_figure([TRIO[0], other, TRIO[2]]) is None
+
+
+@pytest.mark.parametrize(
+    ("teams", "alone"),
+    [({"budget": "system"}, {}), ({"temperature": 0}, {"temperature": 0.0, "top_p": 0.5})],
+    ids=["whose the budget is", "top_p of greedy decoding"],
+)
+def test_what_makes_no_difference_to_a_single_agent_does_not_keep_it_out(teams, alone):
+    drawn = costs_figure([run("one", **alone), text(**teams), latent(**teams)])
+    assert [line["method"] for line in lines(drawn)] == ["single", "text_mas", "latent_mas"]
 
 
 def test_of_several_numbers_of_latent_steps_costs_show_the_usual_one():
@@ -128,6 +139,19 @@ def test_unscored_questions_are_left_out_of_accuracy_and_pairs():
 )
 def test_alignments_are_compared_only_where_all_else_is_alike(other):
     assert alignment_figure([other, latent("after", HALF)]) is None
+
+
+def test_how_the_same_questions_were_asked_for_keeps_no_runs_apart():
+    ours = [before(HALF, limit=8, temperature=0), latent("after", HALF, temperature=0.0, top_p=0.5)]
+    assert alignment_figure(ours) is not None
+
+
+def test_roles_with_a_checkpoint_of_their_own_are_not_drawn_as_the_model_alone():
+    other = {"solver": {"model": "/models/other"}}
+    mixed = [latent(f"r{m}", [True] * 8, latent_steps=m, roles=other) for m in (0, 10, 20)]
+    assert steps_figure(mixed) is None
+    drawn = steps_figure([*mixed, *(latent(f"m{m}", HALF, latent_steps=m) for m in (0, 10))])
+    assert {line["accuracy_percent"] for line in lines(drawn)} == {"50"}
 
 
 def test_without_latent_steps_there_is_nothing_to_align():
