@@ -6,12 +6,16 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.config import CollaborationConfig
 from pipeline.reports.fairness import BUDGETS
 from pipeline.reports.runs import FinishedRun
 from pipeline.reports.stats import wilson_interval
-from pipeline.reports.variants import essence
+from pipeline.reports.variants import essence, tails
+
+Drawn = TypeVar("Drawn")
+"""What a figure shows of a task."""
 
 PLAIN: dict[str, object] = {"memory": "real", "handover": "full", "alignment": "ridge", "roles": {}}
 """Settings of the paper; runs with others are controls."""
@@ -106,10 +110,25 @@ def task_name(task: str) -> str:
     return Path(task).name
 
 
+def names_of(whole: Iterable[str]) -> dict[str, str]:
+    """Models or tasks as figures name them where several are shown: with as many folders as tell them apart."""
+    return {name: NAMES.get(name, tail) for name, tail in tails(whole).items()}
+
+
+def named(found: Mapping[tuple[str, str], Mapping[str, Drawn]]) -> dict[tuple[str, str], dict[str, Drawn]]:
+    """What a figure shows, by model and graph and by task, with the names that it gives to models and tasks."""
+    models = names_of(model for model, _ in found)
+    tasks = names_of(task for inside in found.values() for task in inside)
+    return {
+        (models[model], graph): {tasks[task]: one for task, one in inside.items()}
+        for (model, graph), inside in found.items()
+    }
+
+
 def panel_title(panel: tuple[str, str], panels: Collection[tuple[str, str]]) -> str:
-    """The graph's name, and the model's where there are several."""
+    """The graph's name, and the model's where there are several; both as `named` has them."""
     model, graph = panel
-    return f"{graph}, {model_name(model)}" if len({one for one, _ in panels}) > 1 else graph
+    return f"{graph}, {model}" if len({one for one, _ in panels}) > 1 else graph
 
 
 def told_models(runs: Iterable[FinishedRun]) -> str:

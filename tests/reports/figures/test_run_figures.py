@@ -255,3 +255,28 @@ def test_one_run_is_shown_agent_by_agent():
 def test_a_run_in_which_nobody_had_a_turn_has_a_figure_too():
     nobody = {**latent().metrics.to_dict(), "seconds_per_agent": {}, "output_tokens_per_agent": {}}
     assert agents_figure(nobody).csv == ""
+
+
+@pytest.mark.parametrize("name", ["a$^$.jsonl", "_own.jsonl", "x$.jsonl", "<b>&.jsonl"])
+def test_whatever_a_task_is_called_stands_in_every_figure(name):
+    m0 = latent("m0", latent_steps=0, task=name)
+    ours = [run("one", task=name), text(task=name), latent(task=name), before(HALF, task=name), m0]
+    drawn = run_figures(ours)
+    assert [name in [word.strip() for word in words(one)] for one in drawn] == [True] * 3
+
+
+def test_a_role_may_be_called_anything():
+    roles = {"seconds_per_agent": {"$\\no$": 1.0}, "output_tokens_per_agent": {"$\\no$": 1}}
+    assert "$\\no$" in words(agents_figure({**latent().metrics.to_dict(), **roles}))
+
+
+def test_tasks_and_models_of_one_name_are_told_apart():
+    places = [("x/test.jsonl", "/m/a/big"), ("y/test.jsonl", "/m/a/big"), ("x/test.jsonl", "/m/b/big")]
+    shared = [{"task": task, "model": model} for task, model in places]
+    ours = [method(**one) for one in shared for method in (text, latent)]
+    ours += [latent(latent_steps=0, **one) for one in shared] + [before(HALF, **one) for one in shared]
+    told = {("a/big", "x/test.jsonl"), ("a/big", "y/test.jsonl"), ("b/big", "x/test.jsonl")}
+    for drawn in run_figures(ours):
+        assert {(line["model"], line["task"]) for line in lines(drawn)} == told
+    assert len(costs_figure(ours).numbers) == 2 * len(places)
+    assert len(alignment_figure(ours).numbers) == 2 * len(places)
