@@ -60,11 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = command_line().parse_args(given)
     files = {name: getattr(options, name) for name in FORMATS if getattr(options, name) is not None}
     from pipeline.reports import DifferingRunsError, report_on
+    from pipeline.tracking import without_secrets
 
     try:
         _check_files(files)
         report = report_on(compared(sources_of(options), options.differing), literature(), lenient=options.lenient)
-        command = shlex.join(["python", f"jobs/{PROG}", *given])
+        command = without_secrets(shlex.join(["python", f"jobs/{PROG}", *given]))  # pages are handed around
         for name, file in files.items():
             _write(f"--{name}", file, FORMATS[name].write(report, command))
     except DifferingRunsError as error:

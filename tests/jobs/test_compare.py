@@ -140,6 +140,14 @@ def test_every_format_is_written_and_the_terminal_shows_the_papers_table(tmp_pat
     assert {round(float(row.split(",")[8]), 6) for row in told["csv"].splitlines()[1:]} == {round(v, 6) for v in values}
 
 
+def test_a_page_does_not_tell_the_password_of_the_tracker(tmp_path):
+    methods(tmp_path)
+    assert compare.main([".", "--tracking-uri", "postgresql://bob:geheim@host/db", "--html", "told.html"]) == 0
+    page = (tmp_path / "told.html").read_text()
+    assert "geheim" not in page
+    assert "***@host/db" in page
+
+
 def test_a_file_named_dash_is_stdout_which_has_nothing_else(tmp_path, capsys):
     methods(tmp_path)
     assert compare.main([".", "--csv", "-"]) == 0
