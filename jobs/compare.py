@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import uploads
-from jobs.cli import BAD_INPUT, complain
+from jobs.cli import BAD_INPUT, complain, reader_gone
 from jobs.sources import Sources, gather
 
 if TYPE_CHECKING:
@@ -74,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     except ValueError as error:
         return complain(PROG, error)
+    except BrokenPipeError:
+        return reader_gone()
     if STDOUT not in files.values():
         show(report, details=options.details)
     return 0
@@ -191,6 +193,7 @@ def _check_files(files: Mapping[str, str]) -> None:
 def _write(flag: str, file: str, text: str) -> None:
     if file == STDOUT:
         sys.stdout.write(text)
+        sys.stdout.flush()
         return
     try:
         Path(file).write_text(text, encoding="utf-8")

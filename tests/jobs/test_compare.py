@@ -1,6 +1,7 @@
 """jobs/compare.py on run folders and on MLflow."""
 
 import json
+import os
 
 import pytest
 
@@ -154,6 +155,16 @@ def test_a_file_named_dash_is_stdout_which_has_nothing_else(tmp_path, capsys):
     out = capsys.readouterr().out
     assert out.startswith("metric,unit,method")
     assert all(line.count(",") == 15 for line in out.splitlines())
+
+
+def test_a_table_that_nobody_reads_ends_the_command_without_a_traceback(tmp_path, monkeypatch, capsys):
+    methods(tmp_path)
+    reader, stdout = os.pipe()
+    os.close(reader)
+    with open(stdout, "w") as gone:
+        monkeypatch.setattr("sys.stdout", gone)
+        assert compare.main([".", "--csv", "-"]) == 1
+    assert capsys.readouterr().err == ""
 
 
 def test_runs_that_differ_are_refused_with_a_line_for_each_difference(tmp_path, capsys):
