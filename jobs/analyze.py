@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
@@ -140,15 +141,17 @@ def draw_insides(found: Sequence[Subject], gallery: Gallery, options: argparse.N
     from jobs.inside import NEEDS
     from pipeline.reports.figures.clouds import clouds_figure
     from pipeline.reports.figures.drifting import drift_figure
-    from pipeline.reports.figures.selecting import TIED, model_name, task_name
+    from pipeline.reports.figures.selecting import TIED, names_of
 
     if not found:
         gallery.lacks("figures 5 and 6", f"they need {NEEDS}")
     tied = set(TIED)
-    clouds, several = [], len({subject.model for subject in found}) > 1
+    clouds = []
+    tasks, models = names_of(one.task for one in found), names_of(one.model for one in found)
     for subject, insight in insights(found, gallery, options):
-        names = [task_name(subject.task), *([model_name(subject.model)] if several else [])]
-        gallery.add(drift_figure(insight.trails, points=options.points, label="-".join(names)))
+        names = [tasks[subject.task], *([models[subject.model]] if len(models) > 1 else [])]
+        label = re.sub(r"[^\w.+=-]+", "-", "-".join(names)).strip("-")  # it is part of a file's name
+        gallery.add(drift_figure(insight.trails, points=options.points, label=label))
         tied.update([subject.model] if insight.trails.tied else [])
         if insight.clouds is not None:
             clouds.append(insight.clouds)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from jobs.asks.asking import KINDS, METHODS, methods_of, question_of
 from jobs.checks import checked
-from jobs.cli import STOPPED, add_setting, add_switch, as_interrupt, complain, parse, plain_parser
+from jobs.cli import STOPPED, add_setting, add_switch, as_interrupt, complain, parse, plain_parser, reader_gone
 from jobs.series import console
 from pipeline.config import RunConfig, settings
 from pipeline.runtime.planned import PlannedRun
@@ -37,6 +37,9 @@ ASKED = (
 """Settings of a run that make sense for one question."""
 MAX_NEW_TOKENS = 256
 """Most tokens of an agent's text, if nobody says otherwise: one waits for them."""
+
+NARROWEST = 80
+"""Characters in a line that the last table needs to show all columns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 0
     except ValueError as error:
         return complain(PROG, error)
+    except BrokenPipeError:
+        return reader_gone()
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped\n")
         return STOPPED
@@ -139,9 +144,11 @@ def run(request: Request, result: TextIO) -> None:
 
     out = console()
     outcomes = Stage(out).perform(request.runs, graded=request.graded)
+    out.width = max(out.width, NARROWEST)  # what a narrow terminal would cut had better go over its edge
     out.print(table(outcomes))
     model = request.runs[0].config.model.model
     result.write(as_json(request.question, model, outcomes) + "\n" if request.json else answers(outcomes))
+    result.flush()  # whether anybody reads it is known now
 
 
 if __name__ == "__main__":

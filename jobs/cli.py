@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import os.path
 import re
 import sys
@@ -18,7 +19,7 @@ from pipeline.config import RunConfig, Setting, settings
 from pipeline.validation import flag
 
 BROKEN = 1
-"""Exit code of a run that the cluster broke off."""
+"""Exit code of a run that the cluster broke off, or of a command whose output nobody reads."""
 BAD_INPUT = 2
 """Of a command that was asked for something impossible."""
 UNSCORED = 3
@@ -132,6 +133,13 @@ def config_of(values: dict[str, Any]) -> RunConfig:
     """The run's settings among parsed values."""
     names = {s.name for s in settings()}
     return RunConfig.from_flat({name: value for name, value in values.items() if name in names})
+
+
+def reader_gone() -> int:
+    """Ends a command whose stdout nobody reads any more, such as one before `| head`; returns the exit code."""
+    # Else the interpreter would complain when it flushes what is left.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return BROKEN
 
 
 def as_interrupt(*_: object) -> NoReturn:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from jobs import uploads
-from jobs.cli import BAD_INPUT, complain
+from jobs.cli import BAD_INPUT, complain, reader_gone
 from jobs.sources import Sources, gather
 
 if TYPE_CHECKING:
@@ -60,11 +60,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = command_line().parse_args(given)
     files = {name: getattr(options, name) for name in FORMATS if getattr(options, name) is not None}
     from pipeline.reports import DifferingRunsError, report_on
+    from pipeline.tracking import without_secrets
 
     try:
         _check_files(files)
         report = report_on(compared(sources_of(options), options.differing), literature(), lenient=options.lenient)
-        command = shlex.join(["python", f"jobs/{PROG}", *given])
+        command = without_secrets(shlex.join(["python", f"jobs/{PROG}", *given]))  # pages are handed around
         for name, file in files.items():
             _write(f"--{name}", file, FORMATS[name].write(report, command))
     except DifferingRunsError as error:
@@ -73,6 +74,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         return BAD_INPUT
     except ValueError as error:
         return complain(PROG, error)
+    except BrokenPipeError:
+        return reader_gone()
     if STDOUT not in files.values():
         show(report, details=options.details)
     return 0
@@ -190,6 +193,7 @@ def _check_files(files: Mapping[str, str]) -> None:
 def _write(flag: str, file: str, text: str) -> None:
     if file == STDOUT:
         sys.stdout.write(text)
+        sys.stdout.flush()
         return
     try:
         Path(file).write_text(text, encoding="utf-8")

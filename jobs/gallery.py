@@ -66,12 +66,15 @@ class Gallery:
 
     def _index(self) -> str:
         """All figures with their captions, as Markdown."""
+        from pipeline.reports.markdown import escaped
+
         parts = ["# Figures"]
         for one in self.drawings:
             links = f"[SVG]({one.name}.svg), [numbers]({one.name}.csv)"
-            parts += [f"## {one.title}", f"![{one.title}]({one.name}.png)", f"{one.caption} {links}"]
+            title = escaped(one.title)
+            parts += [f"## {title}", f"![{title}]({one.name}.png)", f"{escaped(one.caption)} {links}"]
         if self.left_out:
-            parts += ["## Left out", "\n".join(f"- {line}" for line in self.left_out)]
+            parts += ["## Left out", "\n".join(f"- {escaped(line)}" for line in self.left_out)]
         return "\n\n".join(parts) + "\n"
 
     def _write(self, name: str, content: bytes) -> None:

@@ -75,8 +75,8 @@ def subjects(runs: Sequence[FinishedRun]) -> list[Subject]:
 
 
 def _thinks(run: FinishedRun) -> bool:
-    m = run.metrics
-    return m.method == "latent_mas" and m.latent_steps_per_agent > 0 and is_plain(run) and not run.settings["roles"]
+    # A graph may have steps of its own for each role.
+    return run.metrics.method == "latent_mas" and is_plain(run) and any(team_of(run)[1].thinkers.values())
 
 
 def _partner(latent: FinishedRun, runs: Sequence[FinishedRun]) -> FinishedRun | None:

@@ -25,7 +25,8 @@ def table(outcomes: Sequence[Outcome]) -> Table:
         caption="Seconds: without the show. Leniently: nothing was boxed, and the last number or letter counts.",
     )
     graded = any(outcome.graded for outcome in outcomes)
-    for name in ("method", "answer", "read", *(["verdict"] if graded else [])):
+    shown.add_column("method", no_wrap=True)
+    for name in ("answer", "read", *(["verdict"] if graded else [])):
         shown.add_column(name, overflow="fold")
     for name in ("seconds", "output\ntokens", "latent\nsteps", "prefill\ntokens", "memory handed\nover MB"):
         shown.add_column(name, justify="right", no_wrap=True)

@@ -156,7 +156,7 @@ def nearest_cosines(lm: LanguageModel, vectors_ND: Vectors, *, but_itself: bool 
 
 
 def _entering(lm: LanguageModel, ids: Sequence[int]) -> Tensor:
-    return _kept(lm.embed(torch.tensor(ids, device=lm.device)) * lm.input_scale)
+    return _kept(lm.embed(torch.tensor(ids, dtype=torch.long, device=lm.device)) * lm.input_scale)
 
 
 def _kept(vectors_BD: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from functools import cache
 
 from pipeline.reports.resampling import LEVEL, bootstrap_interval, sign_flip_p
@@ -124,15 +125,15 @@ def paired_over_seeds(a: Sequence[Mapping[str, bool | None]], b: Sequence[Mappin
         return paired(a[0], b[0])
     means_a, means_b = _means(a), _means(b)
     common = sorted(means_a.keys() & means_b.keys())
-    differences = [round(means_b[i] - means_a[i], 12) for i in common]
+    differences = [round(float(means_b[i] - means_a[i]), 12) for i in common]
     low, high = bootstrap_interval(differences)
     count = len(common)
     return Paired(
         questions=count,
         unscored=len(set.intersection(*map(set, (*a, *b)))) - count,
-        accuracy_a=sum(means_a[i] for i in common) / max(count, 1),
-        accuracy_b=sum(means_b[i] for i in common) / max(count, 1),
-        difference=sum(differences) / max(count, 1),
+        accuracy_a=float(sum(means_a[i] for i in common) / max(count, 1)),
+        accuracy_b=float(sum(means_b[i] for i in common) / max(count, 1)),
+        difference=float(sum(means_b[i] - means_a[i] for i in common) / max(count, 1)),
         low=low,
         high=high,
         only_a=sum(d < 0 for d in differences),
@@ -141,11 +142,11 @@ def paired_over_seeds(a: Sequence[Mapping[str, bool | None]], b: Sequence[Mappin
     )
 
 
-def _means(runs: Sequence[Mapping[str, bool | None]]) -> dict[str, float]:
-    """Each question's mean score over runs that all have it scored."""
+def _means(runs: Sequence[Mapping[str, bool | None]]) -> dict[str, Fraction]:
+    """Each question's mean score over runs that all have it scored; exact, so that what is equal has no difference."""
     common = set.intersection(*map(set, runs))
     scores = {i: [run[i] for run in runs] for i in common}
-    return {i: statistics.fmean(map(bool, found)) for i, found in scores.items() if None not in found}
+    return {i: Fraction(sum(map(bool, found)), len(found)) for i, found in scores.items() if None not in found}
 
 
 @cache

@@ -10,6 +10,8 @@ import pytest
 from finished import prediction, rows_of, run_folder
 from jobs import analyze
 from jobs.inside import subjects
+from pipeline.config import CollaborationConfig
+from pipeline.graphs import plan_for
 from pipeline.runtime.finished import finished_folders, read_runs
 
 OUTCOMES = [True, False, True, False]
@@ -97,6 +99,35 @@ def test_a_model_that_has_moved_costs_its_own_figures_or_is_named(tmp_path, mode
     assert len(told["figures"]) == 3
     code, told, _ = analyzed(capsys, "runs", *flags, "--model", model_dir)
     assert (code, len(told["figures"]), told["left_out"]) == (0, 5, [])
+
+
+def test_empty_texts_cost_figure_5_alone(tmp_path, model_dir, capsys):
+    runs_in(tmp_path / "runs", model_dir, rows=[replace(row, turns=()) for row in written()])
+    code, told, err = analyzed(capsys, "runs", "--out", "figures", "--questions", 1, "--no-mlflow")
+    assert (code, len(told["figures"])) == (0, 4)
+    assert "left out, figure 5 of demo" in err
+
+
+def test_a_graph_that_has_nobody_think_is_not_looked_into(tmp_path, model_dir, capsys):
+    graph = plan_for(CollaborationConfig()).graph
+    still = replace(graph, roles=tuple(replace(role, latent_steps=0) for role in graph.roles if not role.answers))
+    still = replace(still, roles=(*still.roles, graph.roles[-1]))
+    (tmp_path / "still.yaml").write_text(still.to_yaml())
+    run_folder(tmp_path / "run", written(), model=str(model_dir), method="latent_mas", graph="still.yaml")
+    code, _, err = analyzed(capsys, "run", "--out", "figures", "--no-mlflow")
+    assert code == 2
+    assert "left out, figures 5 and 6: they need a run of latent_mas" in err
+
+
+def test_tasks_of_one_name_have_a_figure_6_each(tmp_path, model_dir, capsys):
+    for folder in "xy":
+        run_folder(
+            tmp_path / folder, written(), model=str(model_dir), method="latent_mas", task=f"{folder}/my test.jsonl"
+        )
+    _, told, _ = analyzed(capsys, "x", "y", "--out", "figures", "--questions", 1, "--no-mlflow")
+    names = ["figure-6-drift-x-my-test.jsonl", "figure-6-drift-y-my-test.jsonl"]
+    assert list(told["figures"]) == names
+    assert all((tmp_path / "figures" / f"{name}.png").is_file() for name in names)
 
 
 def test_a_dead_tracker_costs_a_warning_and_no_figure(tmp_path, model_dir, capsys):

@@ -2,8 +2,13 @@
 
 import io
 import json
+import os
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
+from rich.console import Console
 
 from jobs import ask, eval
 from pipeline.agents.team import build_team
@@ -11,6 +16,7 @@ from pipeline.agents.walk import answer_batch
 from pipeline.engine import load_model
 from tiny import save_tiny_model
 
+ROOT = Path(__file__).parents[2]
 SHORT = ["--max-new-tokens", "12", "--latent-steps", "2"]
 
 
@@ -67,6 +73,25 @@ def test_the_same_question_gets_the_same_text_as_in_an_evaluation(method, kind, 
     assert [turn["text"] for turn in turns] == [turn.text for turn in answer.turns]
     assert sum(turn["usage"]["prefill_tokens"] for turn in turns) == answer.usage.prefill_tokens
     assert answer.text
+
+
+def test_a_narrow_terminal_does_not_take_the_answers_away(asked, monkeypatch):
+    monkeypatch.setattr(ask, "console", lambda: Console(stderr=True, width=40))
+    _, _, err = asked("1+1?", "--gold", "2", *SHORT)
+    assert "…" not in err
+    table = err.rpartition("method")[2]
+    assert [line.split()[0] for line in table.splitlines() if "MAS " in line] == ["TextMAS", "LatentMAS"]
+
+
+def test_answers_that_nobody_reads_end_the_command_without_a_traceback(model_dir):
+    command = [sys.executable, str(ROOT / "jobs/ask.py"), "1+1?", *SHORT, "--methods", "single", "--model", model_dir]
+    reader, stdout = os.pipe()
+    os.close(reader)
+    done = subprocess.run(command, stdout=stdout, stderr=subprocess.PIPE, text=True, timeout=200, check=False)
+    os.close(stdout)
+    assert done.returncode == 1
+    assert "Single" in done.stderr
+    assert "BrokenPipe" not in done.stderr
 
 
 def test_the_line_of_json_tells_what_was_used_and_who_is_right(asked):

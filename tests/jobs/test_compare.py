@@ -1,6 +1,7 @@
 """jobs/compare.py on run folders and on MLflow."""
 
 import json
+import os
 
 import pytest
 
@@ -140,12 +141,30 @@ def test_every_format_is_written_and_the_terminal_shows_the_papers_table(tmp_pat
     assert {round(float(row.split(",")[8]), 6) for row in told["csv"].splitlines()[1:]} == {round(v, 6) for v in values}
 
 
+def test_a_page_does_not_tell_the_password_of_the_tracker(tmp_path):
+    methods(tmp_path)
+    assert compare.main([".", "--tracking-uri", "postgresql://bob:geheim@host/db", "--html", "told.html"]) == 0
+    page = (tmp_path / "told.html").read_text()
+    assert "geheim" not in page
+    assert "***@host/db" in page
+
+
 def test_a_file_named_dash_is_stdout_which_has_nothing_else(tmp_path, capsys):
     methods(tmp_path)
     assert compare.main([".", "--csv", "-"]) == 0
     out = capsys.readouterr().out
     assert out.startswith("metric,unit,method")
     assert all(line.count(",") == 15 for line in out.splitlines())
+
+
+def test_a_table_that_nobody_reads_ends_the_command_without_a_traceback(tmp_path, monkeypatch, capsys):
+    methods(tmp_path)
+    reader, stdout = os.pipe()
+    os.close(reader)
+    with open(stdout, "w") as gone:
+        monkeypatch.setattr("sys.stdout", gone)
+        assert compare.main([".", "--csv", "-"]) == 1
+    assert capsys.readouterr().err == ""
 
 
 def test_runs_that_differ_are_refused_with_a_line_for_each_difference(tmp_path, capsys):

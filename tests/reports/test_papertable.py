@@ -138,6 +138,14 @@ def test_seeds_are_put_together():
     assert accuracy[2].numbers[0].seeds == 2
 
 
+def test_seeds_with_as_many_right_answers_have_no_difference():
+    shares = [[True, False, False], [False, True, False], [False, False, True]]
+    runs = [measured(f"l{s}", [True, *share], 1, 1, method="latent_mas", seed=s) for s, share in enumerate(shares)]
+    runs += [measured(f"t{s}", [True, *shares[0]], 1, 1, method="text_mas", seed=s) for s in range(3)]
+    [grid] = reported(runs).paper
+    assert row(grid, "Acc. %")[3].shown == "+0.0"
+
+
 def test_other_ways_to_run_a_method_have_rows_of_their_own_below_the_plain_one():
     runs = three_methods()
     shared = {"method": "latent_mas", "model": QWEN, "task": "arc_easy"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from pipeline.reports.figures.canvas import METHOD_MARKS, Mark, finished, panels, styled
+from pipeline.reports.figures.canvas import METHOD_MARKS, Mark, as_text, finished, panels, styled
 from pipeline.reports.figures.drawing import Drawing
 from pipeline.reports.figures.selecting import model_name, task_name
 from pipeline.reports.tables import LABELS
@@ -50,7 +50,7 @@ def _bars(axes: Axes, roles: Sequence[str], values: Sequence[float], marks: Sequ
     for bar, mark in zip(bars, marks, strict=True):
         bar.set_hatch(mark.hatch)
     axes.bar_label(bars, [form.format(value) for value in values], padding=3)
-    axes.set_yticks(places, roles)
+    axes.set_yticks(places, [as_text(role) for role in roles])
     axes.invert_yaxis()
     axes.margins(x=0.15)
     axes.grid(axis="x")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
-from pipeline.reports.figures.canvas import CROWD, Mark, finished, name_groups, panels, styled
+from pipeline.reports.figures.canvas import CROWD, Mark, as_text, finished, name_groups, panels, styled
 from pipeline.reports.figures.drawing import Drawing
 from pipeline.reports.figures.selecting import (
     TIED,
@@ -14,9 +14,9 @@ from pipeline.reports.figures.selecting import (
     groups_alike,
     is_plain,
     model_name,
+    named,
     panel_title,
     share_of,
-    task_name,
     told_models,
     told_questions,
     usual_first,
@@ -51,7 +51,7 @@ def alignment_figure(runs: Sequence[FinishedRun], *, tied: Collection[str] = TIE
         runs: All there are.
         tied: Models that tie their input and output embeddings.
     """
-    found = before_and_after(runs)
+    found = named(before_and_after(runs))
     if not found:
         return None
     drawn = [run for tasks in found.values() for aligned in tasks.values() for run in aligned.values()]
@@ -118,7 +118,7 @@ def _right(run: FinishedRun, *, lenient: bool) -> dict[str, bool]:
 def name_scores(row: Sequence[Axes], title: str, *, top: float) -> None:
     """Puts words and one scale from 0 to `top` per cent on a row of panels, one for each score."""
     for axes, score in zip(row, SCORES, strict=True):
-        axes.set_title(f"{title}: {score}", loc="left")
+        axes.set_title(as_text(f"{title}: {score}"), loc="left")
         axes.set_ylim(0, top)
         axes.set_ylabel("accuracy (%)")
 
@@ -140,7 +140,7 @@ def _draw(axes: Axes, tasks: dict[str, Aligned], *, lenient: bool) -> float:
         told = f"p = {p_of(aligned, lenient=lenient):.2g}"
         between = place + BAR * (0.5 - (len(names) - 1) / 2)  # the first two, which are tested
         axes.text(between, tops[place] + 0.02 * max(tops), told, ha="center", va="bottom", fontsize=8)
-    name_groups(axes, [task_name(task) for task in tasks])
+    name_groups(axes, list(tasks))
     return max(tops)
 
 
@@ -170,9 +170,9 @@ def _bars(axes: Axes, at: Sequence[float], shares: Sequence[Share], name: str) -
 def _table(found: dict[tuple[str, str], dict[str, Aligned]]) -> list[dict[str, object]]:
     return [
         {
-            "model": model_name(model),
+            "model": model,
             "graph": graph,
-            "task": task_name(task),
+            "task": task,
             "alignment": name,
             "latent_steps": run.metrics.latent_steps_per_agent,
             "score": score,
@@ -193,9 +193,7 @@ def _table(found: dict[tuple[str, str], dict[str, Aligned]]) -> list[dict[str, o
 def _p_values(found: dict[tuple[str, str], dict[str, Aligned]]) -> dict[str, float]:
     several = len({model for model, _ in found}) > 1
     return {
-        "/".join((*((model_name(model),) if several else ()), graph, task_name(task), score, "p")): p_of(
-            aligned, lenient=lenient
-        )
+        "/".join((*((model,) if several else ()), graph, task, score, "p")): p_of(aligned, lenient=lenient)
         for (model, graph), tasks in found.items()
         for task, aligned in tasks.items()
         for score, lenient in SCORES.items()

@@ -129,9 +129,15 @@ def mosaic(layout: Sequence[Sequence[str]], *, heights: Sequence[float]) -> tupl
     return figure, axes
 
 
+def as_text(name: str) -> str:
+    """A name as matplotlib takes it: dollars make no formula, and an underscore in front does not hide it."""
+    shown = "".join(c if c.isprintable() else " " for c in name).replace("$", r"\$")
+    return f" {shown}" if shown.startswith("_") else shown
+
+
 def name_groups(axes: Axes, names: Sequence[str]) -> None:
     """Writes below groups of bars, 1 apart, what they are; names lean where there are many."""
-    axes.set_xticks(range(len(names)), list(names))
+    axes.set_xticks(range(len(names)), [as_text(name) for name in names])
     if len(names) > CROWD:
         for label in axes.get_xticklabels():
             label.set(rotation=20, ha="right", rotation_mode="anchor")
@@ -160,7 +166,12 @@ def finished(
     """
     png, svg = io.BytesIO(), io.BytesIO()
     figure.savefig(png, format="png", dpi=DPI, metadata={"Software": None})
-    figure.savefig(svg, format="svg", dpi=DPI, metadata={"Date": None, "Creator": None, "Title": title})
+    figure.savefig(
+        svg,
+        format="svg",
+        dpi=DPI,
+        metadata={"Date": None, "Creator": None, "Title": as_text(title).replace(r"\$", "$")},
+    )
     text = svg.getvalue().decode()
     return Drawing(
         name=name,

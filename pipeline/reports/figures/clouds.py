@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.reports.figures.canvas import Mark, finished, panels, styled
+from pipeline.reports.figures.canvas import Mark, as_text, finished, panels, styled
 from pipeline.reports.figures.drawing import Drawing
-from pipeline.reports.figures.selecting import model_name, task_name
+from pipeline.reports.figures.selecting import model_name, names_of
 from pipeline.reports.geometry import NEIGHBOURS, Coverage, Vectors, coverage, fit_plane, random_like, some
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def clouds_figure(found: Sequence[Clouds], *, points: int) -> Drawing:
     with styled(NAME):
         figure, grid = panels(len(rows), 2, height=2.9)
         for (left, right), row in zip(grid, rows, strict=True):
-            left.set_title(_key(row.clouds, rows), loc="left")
+            left.set_title(as_text(_key(row.clouds, rows)), loc="left")
             _scatter(left, row)
             _bars(right, row.coverages)
             right.set_xlabel(f"share of tokens covered (k = {NEIGHBOURS})")
@@ -91,7 +91,7 @@ def clouds_figure(found: Sequence[Clouds], *, points: int) -> Drawing:
             name=NAME,
             title="Latent thoughts and the token embeddings of TextMAS's texts",
             caption=_caption(rows),
-            table=[line for row in rows for line in _points(row)],
+            table=[line for row in rows for line in _points(row, rows)],
             numbers={
                 f"{_key(row.clouds, rows)}/coverage/{space}/{what}": value
                 for row in rows
@@ -181,14 +181,15 @@ def _bars(axes: Axes, coverages: dict[str, Coverage]) -> None:
 
 def _key(clouds: Clouds, rows: Sequence[_Panel]) -> str:
     """How numbers of a row are called."""
-    several = len({row.clouds.model for row in rows}) > 1
-    return "/".join((*((model_name(clouds.model),) if several else ()), task_name(clouds.task)))
+    models, tasks = (names_of(getattr(row.clouds, what) for row in rows) for what in ("model", "task"))
+    return "/".join((*((models[clouds.model],) if len(models) > 1 else ()), tasks[clouds.task]))
 
 
-def _points(row: _Panel) -> list[dict[str, object]]:
+def _points(row: _Panel, rows: Sequence[_Panel]) -> list[dict[str, object]]:
     """The table: a line a point."""
     clouds = row.clouds
-    where = {"model": model_name(clouds.model), "task": task_name(clouds.task)}
+    models, tasks = (names_of(getattr(one.clouds, what) for one in rows) for what in ("model", "task"))
+    where = {"model": models[clouds.model], "task": tasks[clouds.task]}
     return [
         {**where, "kind": kind, "first": float(first), "second": float(second)}
         for kind, points_N2 in (("token", row.tokens_N2), ("thought", row.thoughts_N2))

@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.reports.fairness import timed_otherwise
-from pipeline.reports.figures.canvas import CROWD, METHOD_MARKS, finished, name_groups, panels, styled
+from pipeline.reports.figures.canvas import CROWD, METHOD_MARKS, as_text, finished, name_groups, panels, styled
 from pipeline.reports.figures.drawing import Drawing
 from pipeline.reports.figures.selecting import (
     is_plain,
-    model_name,
+    named,
     on_same_terms,
     panel_title,
-    task_name,
     told_models,
     told_questions,
     usual_first,
@@ -52,7 +51,7 @@ MEASURES = (
 
 def costs_figure(runs: Sequence[FinishedRun]) -> Drawing | None:
     """Seconds and tokens of all methods, a row of panels for each graph and model; none without runs to compare."""
-    found = trios(runs)
+    found = named(trios(runs))
     if not found:
         return None
     drawn = [run for tasks in found.values() for trio in tasks.values() for run in trio.values()]
@@ -65,7 +64,7 @@ def costs_figure(runs: Sequence[FinishedRun]) -> Drawing | None:
             for measure in MEASURES:
                 axes = next(places)
                 _draw(axes, tasks, measure)
-                axes.set_title(panel_title(panel, found), loc="left")
+                axes.set_title(as_text(panel_title(panel, found)), loc="left")
         handles, labels = max((row[0].get_legend_handles_labels() for row in grid), key=lambda pair: len(pair[1]))
         figure.legend(handles, labels, loc="outside upper center", ncols=3)
         return finished(
@@ -130,15 +129,15 @@ def _draw(axes: Axes, tasks: dict[str, Trio], measure: Measure) -> None:
         axes.bar_label(bars, told, padding=1, fontsize=small)
     axes.margins(y=0.16)
     axes.set_ylabel(measure.label)
-    name_groups(axes, [task_name(task) for task in tasks])
+    name_groups(axes, list(tasks))
 
 
 def _table(found: dict[tuple[str, str], dict[str, Trio]]) -> list[dict[str, object]]:
     return [
         {
-            "model": model_name(model),
+            "model": model,
             "graph": graph,
-            "task": task_name(task),
+            "task": task,
             "method": method,
             "latent_steps": run.metrics.latent_steps_per_agent,
             "n": run.metrics.num_questions,
@@ -157,9 +156,7 @@ def _table(found: dict[tuple[str, str], dict[str, Trio]]) -> list[dict[str, obje
 def _factors(found: dict[tuple[str, str], dict[str, Trio]]) -> dict[str, float]:
     several = len({model for model, _ in found}) > 1
     return {
-        "/".join((*((model_name(model),) if several else ()), graph, task_name(task), measure.column)): _factor(
-            trio, measure
-        )
+        "/".join((*((model,) if several else ()), graph, task, measure.column)): _factor(trio, measure)
         for (model, graph), tasks in found.items()
         for task, trio in tasks.items()
         for measure in MEASURES

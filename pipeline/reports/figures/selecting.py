@@ -6,13 +6,18 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 from pipeline.config import CollaborationConfig
 from pipeline.reports.fairness import BUDGETS
 from pipeline.reports.runs import FinishedRun
 from pipeline.reports.stats import wilson_interval
+from pipeline.reports.variants import essence, tails
 
-PLAIN = {"memory": "real", "handover": "full", "alignment": "ridge"}
+Drawn = TypeVar("Drawn")
+"""What a figure shows of a task."""
+
+PLAIN: dict[str, object] = {"memory": "real", "handover": "full", "alignment": "ridge", "roles": {}}
 """Settings of the paper; runs with others are controls."""
 HARMLESS = ("trace", "verify_memory", "code_seconds")
 """Settings that are no reason to keep runs apart."""
@@ -55,18 +60,30 @@ def groups_alike(runs: Iterable[FinishedRun], *, but: Collection[str]) -> list[l
     """Gathers runs that differ in nothing but some settings: the same questions and graph, and all else the same."""
     groups: dict[str, list[FinishedRun]] = {}
     for run in runs:
-        rest = {key: value for key, value in run.settings.items() if key not in {*but, *HARMLESS}}
-        groups.setdefault(_as_key([rest, run.graph, run.questions]), []).append(run)
+        rest = {key: value for key, value in essence(run).items() if key not in {*but, *HARMLESS}}
+        m = run.metrics
+        groups.setdefault(
+            _as_key([m.task, m.model, m.method, run.settings["seed"], rest, run.graph, run.questions]), []
+        ).append(run)
     return list(groups.values())
 
 
 def on_same_terms(runs: Iterable[FinishedRun]) -> list[list[FinishedRun]]:
-    """Gathers runs on the same questions with the same model and budgets, whatever their method and graph."""
-    groups: dict[str, list[FinishedRun]] = {}
+    """Gathers teams on the same questions with the same model and budgets, and with them the single agents of these.
+
+    Whether a budget is each agent's or the system's is the same to an agent that is alone, which stands in both.
+    """
+    alone: dict[str, list[FinishedRun]] = {}
+    teams: dict[tuple[str, str], list[FinishedRun]] = {}
     for run in runs:
-        terms = [run.metrics.task, {name: run.settings[name] for name in BUDGETS}, run.questions]
-        groups.setdefault(_as_key(terms), []).append(run)
-    return list(groups.values())
+        greedy = run.settings["temperature"] == 0
+        shared = {name: run.settings[name] for name in BUDGETS if name != "budget" and not (greedy and name == "top_p")}
+        terms = _as_key([run.metrics.task, {**shared, "temperature": float(shared["temperature"])}, run.questions])
+        if run.metrics.method == "single":
+            alone.setdefault(terms, []).append(run)
+        else:
+            teams.setdefault((terms, run.settings["budget"]), []).append(run)
+    return [[*alone.get(terms, []), *group] for (terms, _), group in teams.items()]
 
 
 def by_panel(runs: Iterable[FinishedRun]) -> dict[tuple[str, str], list[FinishedRun]]:
@@ -93,10 +110,25 @@ def task_name(task: str) -> str:
     return Path(task).name
 
 
+def names_of(whole: Iterable[str]) -> dict[str, str]:
+    """Models or tasks as figures name them where several are shown: with as many folders as tell them apart."""
+    return {name: NAMES.get(name, tail) for name, tail in tails(whole).items()}
+
+
+def named(found: Mapping[tuple[str, str], Mapping[str, Drawn]]) -> dict[tuple[str, str], dict[str, Drawn]]:
+    """What a figure shows, by model and graph and by task, with the names that it gives to models and tasks."""
+    models = names_of(model for model, _ in found)
+    tasks = names_of(task for inside in found.values() for task in inside)
+    return {
+        (models[model], graph): {tasks[task]: one for task, one in inside.items()}
+        for (model, graph), inside in found.items()
+    }
+
+
 def panel_title(panel: tuple[str, str], panels: Collection[tuple[str, str]]) -> str:
-    """The graph's name, and the model's where there are several."""
+    """The graph's name, and the model's where there are several; both as `named` has them."""
     model, graph = panel
-    return f"{graph}, {model_name(model)}" if len({one for one, _ in panels}) > 1 else graph
+    return f"{graph}, {model}" if len({one for one, _ in panels}) > 1 else graph
 
 
 def told_models(runs: Iterable[FinishedRun]) -> str:

@@ -7,16 +7,15 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pipeline.reports.figures.alignment import SCORES, name_scores
-from pipeline.reports.figures.canvas import Mark, finished, panels, series_mark, styled
+from pipeline.reports.figures.canvas import Mark, as_text, finished, panels, series_mark, styled
 from pipeline.reports.figures.drawing import Drawing
 from pipeline.reports.figures.selecting import (
     by_panel,
     groups_alike,
     is_plain,
-    model_name,
+    named,
     panel_title,
     share_of,
-    task_name,
     told_models,
     told_questions,
 )
@@ -38,7 +37,7 @@ Ladder = dict[int, FinishedRun]
 
 def steps_figure(runs: Sequence[FinishedRun]) -> Drawing | None:
     """Accuracy of LatentMAS against m, a row of panels for each graph and model; none without such runs."""
-    found = ladders(runs)
+    found = named(ladders(runs))
     if not found:
         return None
     drawn = [run for tasks in found.values() for ladder in tasks.values() for run in ladder.values()]
@@ -52,10 +51,10 @@ def steps_figure(runs: Sequence[FinishedRun]) -> Drawing | None:
             name_scores(row, panel_title(panel, found), top=1.04 * max(highest))
         for axes in grid[-1]:
             axes.set_xlabel("latent steps m of each agent")
-        named = {
+        legend = {
             label: handle for row in grid for handle, label in zip(*row[0].get_legend_handles_labels(), strict=True)
         }
-        figure.legend(named.values(), named.keys(), loc="outside upper center", ncols=min(len(named), 5))
+        figure.legend(legend.values(), legend.keys(), loc="outside upper center", ncols=min(len(legend), 5))
         return finished(
             figure,
             name=NAME,
@@ -109,7 +108,7 @@ def _draw(axes: Axes, tasks: dict[str, Ladder], marks: dict[str, Mark], *, lenie
             markeredgecolor="white",
             markeredgewidth=0.6,
             markersize=7,
-            label=task_name(task),
+            label=as_text(task),
             clip_on=False,
             zorder=3,
         )
@@ -126,9 +125,9 @@ def _places(m: Sequence[int], unit: int) -> list[float]:
 def _table(found: dict[tuple[str, str], dict[str, Ladder]]) -> list[dict[str, object]]:
     return [
         {
-            "model": model_name(model),
+            "model": model,
             "graph": graph,
-            "task": task_name(task),
+            "task": task,
             "latent_steps": m,
             "score": score,
             "accuracy_percent": share.value,

@@ -58,6 +58,13 @@ def test_every_task_has_a_row_and_every_model_a_name():
     assert {(line["model"], line["task"]) for line in lines(drawn)} >= {("big", "qa.jsonl")}
 
 
+def test_tasks_of_one_name_have_numbers_of_their_own():
+    two = [clouds(cloud(20), task=f"{folder}/test.jsonl") for folder in "xy"]
+    drawn = clouds_figure(two, points=100)
+    assert {name.rpartition("/coverage")[0] for name in drawn.numbers} == {"x/test.jsonl", "y/test.jsonl"}
+    assert {line["task"] for line in lines(drawn)} == {"x/test.jsonl", "y/test.jsonl"}
+
+
 def test_too_few_tokens_or_thoughts_have_no_coverage():
     assert enough(clouds(cloud(6), cloud(12)))
     assert not enough(clouds(cloud(6), cloud(11)))

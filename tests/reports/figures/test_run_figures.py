@@ -65,11 +65,22 @@ def test_every_graph_has_a_panel_of_its_own_beside_the_same_single_agent_and_the
         text(task="gsm8k"),
         text(memory="none"),
         text(model="/models/other"),
+        text(roles={"solver": {"model": "/models/other"}}),
     ],
-    ids=["budget", "questions", "graph", "task", "control", "model"],
+    ids=["budget", "questions", "graph", "task", "control", "model", "roles"],
 )
 def test_methods_on_other_terms_are_not_set_beside_each_other(other):
     assert costs_figure([TRIO[0], other, TRIO[2]]) is None
+
+
+@pytest.mark.parametrize(
+    ("teams", "alone"),
+    [({"budget": "system"}, {}), ({"temperature": 0}, {"temperature": 0.0, "top_p": 0.5})],
+    ids=["whose the budget is", "top_p of greedy decoding"],
+)
+def test_what_makes_no_difference_to_a_single_agent_does_not_keep_it_out(teams, alone):
+    drawn = costs_figure([run("one", **alone), text(**teams), latent(**teams)])
+    assert [line["method"] for line in lines(drawn)] == ["single", "text_mas", "latent_mas"]
 
 
 def test_of_several_numbers_of_latent_steps_costs_show_the_usual_one():
@@ -128,6 +139,19 @@ def test_unscored_questions_are_left_out_of_accuracy_and_pairs():
 )
 def test_alignments_are_compared_only_where_all_else_is_alike(other):
     assert alignment_figure([other, latent("after", HALF)]) is None
+
+
+def test_how_the_same_questions_were_asked_for_keeps_no_runs_apart():
+    ours = [before(HALF, limit=8, temperature=0), latent("after", HALF, temperature=0.0, top_p=0.5)]
+    assert alignment_figure(ours) is not None
+
+
+def test_roles_with_a_checkpoint_of_their_own_are_not_drawn_as_the_model_alone():
+    other = {"solver": {"model": "/models/other"}}
+    mixed = [latent(f"r{m}", [True] * 8, latent_steps=m, roles=other) for m in (0, 10, 20)]
+    assert steps_figure(mixed) is None
+    drawn = steps_figure([*mixed, *(latent(f"m{m}", HALF, latent_steps=m) for m in (0, 10))])
+    assert {line["accuracy_percent"] for line in lines(drawn)} == {"50"}
 
 
 def test_without_latent_steps_there_is_nothing_to_align():
@@ -231,3 +255,28 @@ def test_one_run_is_shown_agent_by_agent():
 def test_a_run_in_which_nobody_had_a_turn_has_a_figure_too():
     nobody = {**latent().metrics.to_dict(), "seconds_per_agent": {}, "output_tokens_per_agent": {}}
     assert agents_figure(nobody).csv == ""
+
+
+@pytest.mark.parametrize("name", ["a$^$.jsonl", "_own.jsonl", "x$.jsonl", "<b>&.jsonl"])
+def test_whatever_a_task_is_called_stands_in_every_figure(name):
+    m0 = latent("m0", latent_steps=0, task=name)
+    ours = [run("one", task=name), text(task=name), latent(task=name), before(HALF, task=name), m0]
+    drawn = run_figures(ours)
+    assert [name in [word.strip() for word in words(one)] for one in drawn] == [True] * 3
+
+
+def test_a_role_may_be_called_anything():
+    roles = {"seconds_per_agent": {"$\\no$": 1.0}, "output_tokens_per_agent": {"$\\no$": 1}}
+    assert "$\\no$" in words(agents_figure({**latent().metrics.to_dict(), **roles}))
+
+
+def test_tasks_and_models_of_one_name_are_told_apart():
+    places = [("x/test.jsonl", "/m/a/big"), ("y/test.jsonl", "/m/a/big"), ("x/test.jsonl", "/m/b/big")]
+    shared = [{"task": task, "model": model} for task, model in places]
+    ours = [method(**one) for one in shared for method in (text, latent)]
+    ours += [latent(latent_steps=0, **one) for one in shared] + [before(HALF, **one) for one in shared]
+    told = {("a/big", "x/test.jsonl"), ("a/big", "y/test.jsonl"), ("b/big", "x/test.jsonl")}
+    for drawn in run_figures(ours):
+        assert {(line["model"], line["task"]) for line in lines(drawn)} == told
+    assert len(costs_figure(ours).numbers) == 2 * len(places)
+    assert len(alignment_figure(ours).numbers) == 2 * len(places)
