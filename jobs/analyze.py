@@ -125,7 +125,7 @@ def draw_runs(runs: Sequence[FinishedRun], gallery: Gallery, tied: Collection[st
     from pipeline.reports.figures import figures_of_runs
 
     for figure in figures_of_runs(tied):
-        drawing = figure.draw(runs)
+        drawing = figure.drawn(runs)
         if drawing is not None:
             gallery.add(drawing)
         else:

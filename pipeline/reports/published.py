@@ -45,8 +45,13 @@ class Literature:
         return tuple(dict.fromkeys(one.task for one in self.results))
 
     def find(self, *, model: str, graph: str, task: str, method: str) -> Published | None:
-        """What the paper has in a place, if it has; a folder whose name is that of the paper's model counts as it."""
-        return self._places.get((_last(model), graph, task, method))
+        """What the paper has in a place, if it has.
+
+        A folder whose name is that of the paper's model counts as it; another owner's model of that name does not.
+        """
+        found = self._places.get((_last(model), graph, task, method))
+        is_hub_id = model.count("/") == 1 and not model.startswith("/")
+        return found if found and (found.model == model or not is_hub_id) else None
 
 
 def _last(model: str) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 
 from pipeline.reports.figures import alignment, costs, steps
 from pipeline.reports.figures.agents import agents_figure
 from pipeline.reports.figures.drawing import Drawing
-from pipeline.reports.figures.selecting import TIED
+from pipeline.reports.figures.selecting import TIED, with_graphs_apart
 from pipeline.reports.runs import FinishedRun
 
 __all__ = ["Drawing", "RunFigure", "agents_figure", "figures_of_runs", "run_figures"]
@@ -25,6 +25,13 @@ class RunFigure:
     """Draws it; none where runs that it needs are missing."""
     needs: str
     """Which runs it needs, in words."""
+
+    def drawn(self, runs: Sequence[FinishedRun]) -> Drawing | None:
+        """The figure of some runs; none where runs that it needs are missing."""
+        drawing = self.draw(with_graphs_apart(runs))
+        if drawing is None or len({run.settings["seed"] for run in runs}) == 1:
+            return drawing
+        return replace(drawing, caption=f"{drawing.caption} Of several seeds the first one that was given is drawn.")
 
 
 def figures_of_runs(tied: Collection[str] = TIED) -> tuple[RunFigure, ...]:
@@ -46,5 +53,5 @@ def run_figures(runs: Sequence[FinishedRun]) -> list[Drawing]:
     Args:
         runs: In the order in which they are shown; of several that would fill one place the first one does.
     """
-    drawings = [figure.draw(runs) for figure in figures_of_runs()]
+    drawings = [figure.drawn(runs) for figure in figures_of_runs()]
     return [drawing for drawing in drawings if drawing is not None]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
 
@@ -92,6 +92,23 @@ def by_panel(runs: Iterable[FinishedRun]) -> dict[tuple[str, str], list[Finished
     for run in sorted(runs, key=lambda run: run.metrics.graph != CollaborationConfig().graph):
         found.setdefault((run.metrics.model, run.metrics.graph), []).append(run)
     return found
+
+
+def with_graphs_apart(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Runs whose graphs have names that tell them apart: where two of one name differ, a number follows it."""
+    alike: dict[str, list[str]] = {}
+    for run in runs:
+        graphs = alike.setdefault(run.metrics.graph, [])
+        if run.graph not in graphs:
+            graphs.append(run.graph)
+    return [_with_number(run, alike[run.metrics.graph]) for run in runs]
+
+
+def _with_number(run: FinishedRun, graphs: Sequence[str]) -> FinishedRun:
+    if len(graphs) == 1:
+        return run
+    name = f"{run.metrics.graph} ({graphs.index(run.graph) + 1})"
+    return replace(run, metrics=replace(run.metrics, graph=name))
 
 
 def usual_first(run: FinishedRun) -> tuple[bool, bool, int, bool]:
