@@ -14,7 +14,7 @@ from pipeline.config import RunConfig
 from pipeline.runtime.facts import FolderLedger, note, note_begin, read_facts
 from pipeline.runtime.history import Tally, add_point
 from pipeline.runtime.results import RunFolder
-from pipeline.runtime.telling import notices_of, run_record
+from pipeline.runtime.telling import notices_of, run_record, status_of
 from pipeline.tracking import Status, Store, TrackedRun, choose_store
 
 if TYPE_CHECKING:
@@ -53,9 +53,9 @@ class ToldRun:
         return self.tracked.settle()
 
     def finish(self) -> None:
-        """Sends all of the run, whose metrics are on disk."""
-        if self.asks:
-            note(self.folder, status="FINISHED", ended=time.time())
+        """Sends all of the run, whose metrics are on disk: whatever happens now, it has come to its end."""
+        ended = {"ended": time.time()} if self.asks else {}  # else it ended when it was stopped after its last answer
+        note(self.folder, status="FINISHED", fault="", **ended)
         if self.tracked.run_id:
             note(self.folder, tracked=self.tracked.send(run_record(self.folder, self.config)))
 
@@ -82,10 +82,7 @@ def told(request: RunRequest, *, asks: bool) -> Iterator[ToldRun]:
         _open(tracked, store)
         yield ToldRun(folder, config, tracked, asks)
     except BaseException as error:
-        status: Status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-        if asks:
-            note(folder, status=status, fault=str(error)[:FAULT], ended=time.time())
-        tracked.stop(status)
+        tracked.stop(_note_end(folder, error))
         raise
     finally:
         tracked.close()
@@ -93,10 +90,11 @@ def told(request: RunRequest, *, asks: bool) -> Iterator[ToldRun]:
 
 def is_told(request: RunRequest) -> bool:
     """Whether a run is finished, and the store that it would be told to has all of it."""
-    facts = read_facts(request.folder)
+    facts, metrics = read_facts(request.folder), request.folder.read_json("metrics.json")
     store = choose_store(request.config.tracking.tracking_uri, request.store)
     there = facts.get("tracked") and facts.get("tracking_uri") == store.shown
-    return bool(there) and facts["questions"]["count"] == len(request.assignments)
+    ended = status_of(facts, metrics) == "FINISHED" and metrics.get("num_questions") == len(request.assignments)
+    return bool(there) and ended
 
 
 def say(line: str) -> None:
@@ -107,6 +105,16 @@ def say(line: str) -> None:
 def remedy(path: Path) -> str:
     """What to do about a run that the tracker does not have whole."""
     return f"send it later with: python jobs/compare.py --upload {path}"
+
+
+def _note_end(folder: RunFolder, error: BaseException) -> Status:
+    """Notes how a run has broken off; one that was only being sent, or was over before, stays as it was."""
+    before: Status = read_facts(folder).get("status", "FINISHED")
+    if before != "RUNNING":
+        return before
+    status: Status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+    note(folder, status=status, fault=str(error)[:FAULT], ended=time.time())
+    return status
 
 
 def _open(tracked: TrackedRun, store: Store) -> None:

@@ -104,6 +104,50 @@ def test_a_run_that_fails_says_so(uri, tmp_path, monkeypatch):
     assert client_of(uri).get_run(facts["run_id"]).info.status == "FAILED"
 
 
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        pytest.param("pipeline.runtime.evaluate._unanswered", id="before its metrics are written"),
+        pytest.param("pipeline.tracking.TrackedRun.send", id="while it is sent"),
+    ],
+)
+@pytest.mark.parametrize("uploaded", [False, True])
+def test_a_run_that_is_stopped_after_its_last_answer_is_finished_by_going_on(
+    moment, uploaded, uri, tmp_path, monkeypatch
+):
+    answer_by(monkeypatch)
+    settings = {"tracking_uri": uri, "experiment": f"late {moment} {uploaded}"}
+    request = request_of(tmp_path / "run", **settings)
+    with monkeypatch.context() as stopping:
+        stopping.setattr(moment, interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(request, Crews())
+    if uploaded:
+        uploading.upload(request.folder, tracking_uri=None, store=tmp_path)
+    metrics, facts = run(request_of(tmp_path / "run", **settings))
+    assert untroubled(metrics)
+    assert (facts["status"], facts["tracked"]) == ("FINISHED", True)
+    (told,) = runs_of(uri, settings["experiment"])
+    assert (told.info.status, told.data.metrics["accuracy"]) == ("FINISHED", 1.0)
+    assert told.info.end_time >= told.info.start_time
+
+
+def test_a_run_that_is_stopped_while_it_is_sent_is_sent_whole_later(uri, tmp_path, monkeypatch):
+    answer_by(monkeypatch)
+    request = request_of(tmp_path / "run", tracking_uri=uri, experiment="sent later")
+    with monkeypatch.context() as stopping:
+        stopping.setattr("pipeline.tracking.TrackedRun.send", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(request, Crews())
+    uploading.upload(request.folder, tracking_uri=None, store=tmp_path)
+    (told,) = runs_of(uri, "sent later")
+    assert (told.info.status, told.data.metrics["accuracy"]) == ("FINISHED", 1.0)
+
+
 @pytest.mark.parametrize("server", ["dead", "silent"])
 def test_a_server_that_does_not_answer_costs_a_line_and_no_results(server, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(tracker, "GRACE", 0.3)
