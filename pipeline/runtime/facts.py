@@ -50,7 +50,7 @@ def note(folder: RunFolder, **facts: Any) -> None:
 
 def note_begin(folder: RunFolder, data: DataConfig, assignments: Sequence[Assignment]) -> None:
     """Notes that a run begins, or goes on: by what, where and on which questions."""
-    began = read_facts(folder).get("started", time.time())
+    began = began_at(folder) or time.time()
     questions = question_set(data, assignments)
     note(
         folder,
@@ -62,6 +62,16 @@ def note_begin(folder: RunFolder, data: DataConfig, assignments: Sequence[Assign
         questions=vars(questions),
         **facts_of_now(),
     )
+
+
+def began_at(folder: RunFolder) -> float:
+    """When a run began, seconds since the epoch; of those that did not note it only the rows know. 0 if there are none.
+
+    Args:
+        folder: Its folder.
+    """
+    noted: float = read_facts(folder).get("started", 0.0)
+    return noted or min((row.started for row in folder.read(texts=False) if row.started), default=0.0)
 
 
 def facts_of_now() -> dict[str, Any]:

@@ -81,8 +81,8 @@ class RunRecord:
     """Tables by the path of their file."""
     files: Sequence[Path] = ()
     """Files that are kept as they are."""
-    figures: Mapping[str, bytes] = field(default_factory=dict)
-    """Pictures and their numbers by path."""
+    made: Mapping[str, bytes] = field(default_factory=dict)
+    """Files that are not on disk, such as pictures and their numbers, by path."""
     traced: Sequence[Prediction] = ()
     """Rows whose turns hold what a trace shows."""
     task: str = ""

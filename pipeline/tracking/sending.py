@@ -80,7 +80,7 @@ def send_record(store: Store, opened: Opened, record: RunRecord, ledger: Ledger)
     if record.tables:
         listed = [{"path": path, "type": "table"} for path in record.tables]
         client.set_tag(run_id, TABLES, json.dumps(listed))
-    _log_figures(client, run_id, record.figures)
+    _log_made(client, run_id, record.made)
     _log_traces(store, opened, record, ledger)
     if record.status != "RUNNING":
         client.set_terminated(run_id, status=record.status, end_time=at or None)
@@ -207,9 +207,9 @@ def _as_json(table: Table) -> str:
     return json.dumps({"columns": table.columns, "data": table.rows}, ensure_ascii=False)
 
 
-def _log_figures(client: Any, run_id: str, figures: Mapping[str, bytes]) -> None:
+def _log_made(client: Any, run_id: str, made: Mapping[str, bytes]) -> None:
     with TemporaryDirectory() as scratch:
-        for path, content in figures.items():
+        for path, content in made.items():
             folder, name = str(PurePosixPath(path).parent), PurePosixPath(path).name
             file = Path(scratch) / name
             file.write_bytes(content)

@@ -19,6 +19,8 @@ QUIET = {
     "urllib3.connectionpool": logging.ERROR,
 }
 """Least levels of what others' loggers have to say."""
+SECRETS = r"([?&](?:[\w.-]*(?:password|passwd|passphrase|pwd|token|secret|key)|odbc_connect)=)[^&\s#'\"]+"
+"""Words of a query that are nobody else's business, such as `?password=...` of a database's URI."""
 REASON_CHARS = 200
 """What of an error's text is passed on."""
 
@@ -106,5 +108,6 @@ def reason_of(error: BaseException) -> str:
 
 
 def without_secrets(text: str) -> str:
-    """A text with the user names and passwords of its URIs blotted out."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
+    """A text with what its URIs say of users and passwords blotted out: before their host, and in their query."""
+    named = re.sub(r"(?<=://)[^/\s'\"]+@", "***@", text)
+    return re.sub(SECRETS, r"\1***", named, flags=re.IGNORECASE)

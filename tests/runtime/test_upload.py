@@ -7,12 +7,13 @@ import pytest
 
 from finished import rows_of, run_folder
 from jobs import compare
-from pipeline.runtime.evaluate import evaluate_all
+from pipeline.runtime.crews import Crews
+from pipeline.runtime.evaluate import evaluate, evaluate_all
 from pipeline.runtime.facts import note, read_facts
 from pipeline.runtime.results import RunFolder
 from pipeline.runtime.sweeps import mark_sweep
 from pipeline.runtime.upload import upload_all
-from trackers import DEAD, answer_by, client_of, request_of, runs_of
+from trackers import DEAD, answer_by, asked, client_of, request_of, row, runs_of
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +135,30 @@ def test_the_command_prints_a_line_a_run(uri, tmp_path, capsys):
     assert compare.main(["--upload", str(tmp_path / "new"), "--tracking-uri", uri]) == 0
     (run,) = runs_of(uri, "printed")
     assert capsys.readouterr().out == f"single-embedded {uri} {run.info.run_id}\n"
+
+
+def test_a_folder_of_an_earlier_version_is_sent_with_its_own_times_and_can_be_gone_on_with(uri, tmp_path, monkeypatch):
+    answer_by(monkeypatch)
+    for name in ("sent", "gone on with"):  # their run.json tells of nothing, least of all of when they began
+        settings = {"tracking_uri": uri, "experiment": f"earlier, {name}"}
+        run_folder(tmp_path / name, [row(one) for one in asked(3)], **settings)
+        if name == "sent":
+            list(upload_all([tmp_path / name], tracking_uri=None, store=tmp_path))
+        evaluate(request_of(tmp_path / name, **settings), Crews())
+        (told,) = runs_of(uri, settings["experiment"])
+        assert (told.info.status, told.data.metrics["accuracy"]) == ("FINISHED", 1.0)
+        assert (told.info.start_time, told.info.end_time) == (100_000, 102_000)
+
+
+def test_passwords_stay_out_of_what_is_sent(uri, tmp_path):
+    secret = {"tracking_uri": "http://bob:s3cret@lab:1/?password=s3cret"}
+    run_folder(tmp_path / "run", rows_of([True]), experiment="secret", **secret)
+    (sent,) = upload_all([tmp_path / "run"], tracking_uri=uri, store=tmp_path)
+    told = client_of(uri).get_run(sent.run_id)
+    assert "s3cret" not in str(told)
+    kept = list(Path(told.info.artifact_uri.removeprefix("file://")).rglob("*"))
+    assert "config.yaml" in [file.name for file in kept]
+    assert [file.name for file in kept if file.is_file() and b"s3cret" in file.read_bytes()] == []
 
 
 def test_without_a_flag_the_runs_own_store_wins_over_the_environment(uri, tmp_path, monkeypatch, capsys):

@@ -60,7 +60,7 @@ def record(tmp_path, **changes):
         questions=QUESTIONS,
         tables={"tables/t.json": Table(columns=("a", "b"), rows=[[1, "x"], [None, True]])},
         files=[tmp_path / "metrics.json"],
-        figures={"figures/f.svg": b"<svg/>"},
+        made={"figures/f.svg": b"<svg/>"},
     )
     return replace(whole, **changes)
 
