@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from pipeline.runtime.facts import FolderLedger, note, note_begin, read_facts
 from pipeline.runtime.history import Tally, add_point
 from pipeline.runtime.results import RunFolder
 from pipeline.runtime.telling import notices_of, run_record, status_of
-from pipeline.tracking import Status, Store, TrackedRun, choose_store
+from pipeline.tracking import Status, Store, TrackedRun, choose_store, is_busy
 
 if TYPE_CHECKING:
     from pipeline.runtime.evaluate import RunRequest
@@ -69,7 +70,7 @@ def told(request: RunRequest, *, asks: bool) -> Iterator[ToldRun]:
         asks: Whether questions will be asked.
 
     Raises:
-        ValueError: The store can't be used. A server that does not answer is none of that.
+        ValueError: The store can't be used. A server that does not answer, or a file that is busy, is none of that.
     """
     folder, config = request.folder, request.config
     store = choose_store(config.tracking.tracking_uri, request.store)
@@ -77,7 +78,8 @@ def told(request: RunRequest, *, asks: bool) -> Iterator[ToldRun]:
     if asks:
         note_begin(folder, config.data, request.assignments)
     record = run_record(folder, config, whole=False)
-    tracked = TrackedRun(store, record, FolderLedger(folder), say, remedy(folder.path))
+    other = config.tracking.tracking_uri != folder.config.tracking.tracking_uri
+    tracked = TrackedRun(store, record, FolderLedger(folder), say, remedy(folder.path, store if other else None))
     try:
         _open(tracked, store)
         yield ToldRun(folder, config, tracked, asks)
@@ -102,9 +104,15 @@ def say(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
-def remedy(path: Path) -> str:
-    """What to do about a run that the tracker does not have whole."""
-    return f"send it later with: python jobs/compare.py --upload {path}"
+def remedy(path: Path, store: Store | None = None) -> str:
+    """What to do about a run, or a folder of runs, that the tracker does not have whole.
+
+    Args:
+        path: Its folder.
+        store: Where it is to be, if its folder names another store or none.
+    """
+    named = f" --tracking-uri {shlex.quote(store.shown)}" if store else ""
+    return f"send it later with: python jobs/compare.py --upload {shlex.quote(str(path))}{named}"
 
 
 def _note_end(folder: RunFolder, error: BaseException) -> Status:
@@ -124,4 +132,6 @@ def _open(tracked: TrackedRun, store: Store) -> None:
     try:
         tracked.open()
     except Exception as error:  # whatever the store's client raises: MLflow's, SQLAlchemy's, sqlite3's
-        raise store.unusable(error) from error
+        if not is_busy(error):
+            raise store.unusable(error) from error
+        tracked.open_later()
