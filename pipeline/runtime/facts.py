@@ -116,10 +116,12 @@ class FolderLedger:
     folder: RunFolder
     """The folder."""
 
-    def run_id(self, uri: str) -> str:
-        """The run's id in a store, or else the last one it had anywhere: a store may be reached under several URIs."""
-        known = read_facts(self.folder)
-        return str(known.get("run_ids", {}).get(without_secrets(uri)) or known.get("run_id", ""))
+    def run_ids(self, uri: str) -> Sequence[str]:
+        """The run's id in a store, and those it has elsewhere: a store may be moved, and reached under several URIs."""
+        facts = read_facts(self.folder)
+        ids: dict[str, str] = facts.get("run_ids", {})
+        likely = [ids.get(without_secrets(uri), ""), facts.get("run_id", ""), *ids.values()]
+        return list(dict.fromkeys(filter(None, likely)))
 
     def opened(self, uri: str, run_id: str) -> None:
         """Notes that id."""

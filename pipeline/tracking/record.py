@@ -94,8 +94,8 @@ class RunRecord:
 class Ledger(Protocol):
     """What a run folder remembers of trackers, so that nothing is told twice."""
 
-    def run_id(self, uri: str) -> str:
-        """The run's id in a store; empty if it has none there yet."""
+    def run_ids(self, uri: str) -> Sequence[str]:
+        """Ids that the run may have in a store, the most likely first; none if it has been in no store yet."""
 
     def opened(self, uri: str, run_id: str) -> None:
         """Remembers that id."""
@@ -110,9 +110,9 @@ class Ledger(Protocol):
 class NoLedger:
     """Remembers nothing: for runs that are found by their tags."""
 
-    def run_id(self, uri: str) -> str:
+    def run_ids(self, uri: str) -> Sequence[str]:
         """No id."""
-        return ""
+        return ()
 
     def opened(self, uri: str, run_id: str) -> None:
         """Forgets it."""

@@ -150,6 +150,37 @@ def test_a_folder_of_an_earlier_version_is_sent_with_its_own_times_and_can_be_go
         assert (told.info.start_time, told.info.end_time) == (100_000, 102_000)
 
 
+def test_a_run_that_is_in_several_stores_is_found_in_one_that_was_moved(tmp_path):
+    run_folder(tmp_path / "run", rows_of([True]), experiment="moved")
+    uris = [f"sqlite:///{tmp_path / name}.db" for name in ("first", "second", "moved")]
+    for uri in uris[:2]:
+        list(upload_all([tmp_path / "run"], tracking_uri=uri, store=tmp_path))
+    (before,) = runs_of(uris[0], "moved")
+    (tmp_path / "first.db").rename(tmp_path / "moved.db")
+    (sent,) = upload_all([tmp_path / "run"], tracking_uri=uris[2], store=tmp_path)
+    assert [run.info.run_id for run in runs_of(uris[2], "moved")] == [before.info.run_id] == [sent.run_id]
+
+
+def test_cells_that_a_store_does_not_have_are_without_id_in_it(uri, tmp_path, monkeypatch):
+    answer_by(monkeypatch)
+    elsewhere = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    evaluate_all(sweep_of(tmp_path / "grid", tracking_uri=elsewhere, experiment="partly"), lambda _: None)
+    sent, _ = upload_all([tmp_path / "grid/a"], tracking_uri=uri, store=tmp_path)
+    (parent,) = parents(uri, "partly")
+    assert {name: cell["run_id"] for name, cell in cells(uri, parent).items()} == {"a": sent.run_id, "b": "", "c": ""}
+
+
+def test_an_experiment_that_was_deleted_is_named(uri, tmp_path):
+    run_folder(tmp_path / "run", rows_of([True]), experiment="deleted")
+    list(upload_all([tmp_path / "run"], tracking_uri=uri, store=tmp_path))
+    client_of(uri).delete_experiment(client_of(uri).get_experiment_by_name("deleted").experiment_id)
+    run_folder(tmp_path / "next", rows_of([True]), experiment="deleted")
+    with pytest.raises(
+        ValueError, match="experiment 'deleted' was deleted in it; restore it there, or .* --experiment"
+    ):
+        list(upload_all([tmp_path / "next"], tracking_uri=uri, store=tmp_path))
+
+
 def test_passwords_stay_out_of_what_is_sent(uri, tmp_path):
     secret = {"tracking_uri": "http://bob:s3cret@lab:1/?password=s3cret"}
     run_folder(tmp_path / "run", rows_of([True]), experiment="secret", **secret)
@@ -178,13 +209,17 @@ def test_without_a_flag_the_runs_own_store_wins_over_the_environment(uri, tmp_pa
         (["new", "--tracking-uri", "nonsense://x"], ["'nonsense://x' can't be used"]),
         (["nowhere"], ["'nowhere' holds no run"]),
         (["torn"], ["torn", "metrics.json"]),
+        (["older"], ["older", "metrics.json", "another version"]),
+        (["half"], ["half", "run.json", "damaged"]),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(argv, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for name in ("new", "torn"):
+    for name in ("new", "torn", "older", "half"):
         run_folder(tmp_path / name, rows_of([True]))
     (tmp_path / "torn/metrics.json").write_text("{}")
+    (tmp_path / "older/metrics.json").write_text('{"accuracy": 1.0}')
+    (tmp_path / "half/run.json").write_text('{"status": ')
     note(RunFolder(tmp_path / "torn"), status="FINISHED")
     assert compare.main(["--upload", *argv]) == 2
     out, err = capsys.readouterr()

@@ -28,8 +28,8 @@ class Memory(NoLedger):
     def __init__(self, run_id=""):
         self.known = run_id
 
-    def run_id(self, uri):
-        return self.known
+    def run_ids(self, uri):
+        return [self.known] if self.known else []
 
     def opened(self, uri, run_id):
         self.known = run_id
