@@ -50,7 +50,7 @@ def note(folder: RunFolder, **facts: Any) -> None:
 
 def note_begin(folder: RunFolder, data: DataConfig, assignments: Sequence[Assignment]) -> None:
     """Notes that a run begins, or goes on: by what, where and on which questions."""
-    began = read_facts(folder).get("started", time.time())
+    began = began_at(folder) or time.time()
     questions = question_set(data, assignments)
     note(
         folder,
@@ -62,6 +62,16 @@ def note_begin(folder: RunFolder, data: DataConfig, assignments: Sequence[Assign
         questions=vars(questions),
         **facts_of_now(),
     )
+
+
+def began_at(folder: RunFolder) -> float:
+    """When a run began, seconds since the epoch; of those that did not note it only the rows know. 0 if there are none.
+
+    Args:
+        folder: Its folder.
+    """
+    noted: float = read_facts(folder).get("started", 0.0)
+    return noted or min((row.started for row in folder.read(texts=False) if row.started), default=0.0)
 
 
 def facts_of_now() -> dict[str, Any]:
@@ -106,10 +116,12 @@ class FolderLedger:
     folder: RunFolder
     """The folder."""
 
-    def run_id(self, uri: str) -> str:
-        """The run's id in a store, or else the last one it had anywhere: a store may be reached under several URIs."""
-        known = read_facts(self.folder)
-        return str(known.get("run_ids", {}).get(without_secrets(uri)) or known.get("run_id", ""))
+    def run_ids(self, uri: str) -> Sequence[str]:
+        """The run's id in a store, and those it has elsewhere: a store may be moved, and reached under several URIs."""
+        facts = read_facts(self.folder)
+        ids: dict[str, str] = facts.get("run_ids", {})
+        likely = [ids.get(without_secrets(uri), ""), facts.get("run_id", ""), *ids.values()]
+        return list(dict.fromkeys(filter(None, likely)))
 
     def opened(self, uri: str, run_id: str) -> None:
         """Notes that id."""

@@ -197,10 +197,12 @@ class RunFolder:
         _replace(self.path / name, (json.dumps(values, indent=2) + "\n").encode())
 
     def read_json(self, name: str) -> dict[str, Any]:
-        """Reads what `write_json` wrote; empty if it never did."""
+        """Reads what `write_json` wrote; empty if it never did, and a ValueError if it is damaged."""
         file = self.path / name
-        values: dict[str, Any] = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-        return values
+        try:
+            return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else {}
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"{file} is damaged ({error}); copy it again, or start a new run") from error
 
 
 def check_free(path: Path) -> None:

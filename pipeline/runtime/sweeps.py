@@ -45,9 +45,9 @@ class SweepCell:
         return read_facts(self.folder)
 
     @property
-    def is_there(self) -> bool:
-        """Whether its store has it."""
-        return self.store.shown in self.facts.get("run_ids", {})
+    def run_id(self) -> str:
+        """Its id in its store; empty if it is not there."""
+        return str(self.facts.get("run_ids", {}).get(self.store.shown, ""))
 
 
 def mark_sweep(requests: Sequence[RunRequest]) -> None:
@@ -74,7 +74,7 @@ def end_sweeps(requests: Sequence[RunRequest], seconds: float) -> None:
         SweepCell(one.folder, one.config, choose_store(one.config.tracking.tracking_uri, one.store)) for one in requests
     ]
     for group in grouped(cells):
-        if not any(cell.is_there for cell in group):
+        if not any(cell.run_id for cell in group):
             continue  # nobody is there to be a parent of, and the store has had its chances
         fault = attempt(partial(send_parent, group), seconds)
         if fault:
@@ -117,8 +117,8 @@ def parent_record(cells: Sequence[SweepCell]) -> RunRecord:
     finished, failed = states.count("FINISHED"), states.count("FAILED")
     status: Status = "FAILED" if failed else "FINISHED" if finished == mark["cells"] else "KILLED"
     rows = [
-        [cell.folder.path.name, state, *(told.get(name) for name in METRICS), known.get("run_id", "")]
-        for cell, state, told, known in zip(cells, states, metrics, facts, strict=True)
+        [cell.folder.path.name, state, *(told.get(name) for name in METRICS), cell.run_id]
+        for cell, state, told in zip(cells, states, metrics, strict=True)
     ]
     return replace(
         first,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import RunConfig
-from pipeline.runtime.facts import BACKEND, read_facts
+from pipeline.runtime.facts import BACKEND, began_at, read_facts
 from pipeline.runtime.history import FILE as HISTORY
 from pipeline.runtime.history import read_points
 from pipeline.runtime.results import RunFolder
@@ -21,8 +21,9 @@ CONTROLS = ("experts", "handover", "memory", "alignment", "budget")
 """Settings that a run's name tells where they are not the default."""
 NOTICES = 4000
 """Characters of a run's notices that are told."""
-FILES = ("predictions.parquet", "config.yaml", "graph.yaml", "metrics.json", "run.json", HISTORY)
-"""What of a run folder is kept as it is."""
+SETTINGS = "config.yaml"
+FILES = ("predictions.parquet", "graph.yaml", "metrics.json", "run.json", HISTORY)
+"""What of a run folder is kept as it is; its settings are kept without passwords."""
 
 
 def run_record(folder: RunFolder, config: RunConfig, *, whole: bool = True) -> RunRecord:
@@ -42,7 +43,7 @@ def run_record(folder: RunFolder, config: RunConfig, *, whole: bool = True) -> R
         tags=_tags(settings, facts),
         text=description(config, facts, folder.path),
         params=_params(settings),
-        started=facts.get("started", 0.0),
+        started=began_at(folder),
         questions=QuestionSet(**facts["questions"]) if "questions" in facts else None,
         task=config.data.task,
         parent=sweep_record(mark, config) if mark else None,
@@ -114,14 +115,13 @@ def _with_results(first: RunRecord, folder: RunFolder, config: RunConfig, facts:
     return replace(
         first,
         text=description(config, facts, folder.path, metrics),
-        started=first.started or min((row.started for row in rows), default=0.0),
         ended=facts.get("ended") or max((row.finished for row in rows), default=first.started),
         status=status_of(facts, metrics),
         metrics=metrics,
         history=read_points(folder),
         tables=tables if rows else {},
         files=[folder.path / name for name in FILES if (folder.path / name).is_file()],
-        figures=figures_of(metrics) if metrics else {},
+        made={SETTINGS: _settings_of(folder), **(figures_of(metrics) if metrics else {})},
         traced=[row for row in rows if any(turn.prompt for turn in row.turns)],
     )
 
@@ -144,6 +144,10 @@ def figures_of(metrics: Mapping[str, Any]) -> dict[str, bytes]:
     drawing = agents_figure(metrics)
     files = {"png": drawing.png, "svg": drawing.svg.encode(), "csv": drawing.csv.encode()}
     return {f"figures/{drawing.name}.{ending}": content for ending, content in files.items()}
+
+
+def _settings_of(folder: RunFolder) -> bytes:
+    return without_secrets((folder.path / SETTINGS).read_text("utf-8")).encode()
 
 
 def _tags(settings: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, str]:

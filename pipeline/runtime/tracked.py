@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import time
 from collections.abc import Iterator
@@ -14,8 +15,8 @@ from pipeline.config import RunConfig
 from pipeline.runtime.facts import FolderLedger, note, note_begin, read_facts
 from pipeline.runtime.history import Tally, add_point
 from pipeline.runtime.results import RunFolder
-from pipeline.runtime.telling import notices_of, run_record
-from pipeline.tracking import Status, Store, TrackedRun, choose_store
+from pipeline.runtime.telling import notices_of, run_record, status_of
+from pipeline.tracking import Status, Store, TrackedRun, choose_store, is_busy
 
 if TYPE_CHECKING:
     from pipeline.runtime.evaluate import RunRequest
@@ -53,9 +54,9 @@ class ToldRun:
         return self.tracked.settle()
 
     def finish(self) -> None:
-        """Sends all of the run, whose metrics are on disk."""
-        if self.asks:
-            note(self.folder, status="FINISHED", ended=time.time())
+        """Sends all of the run, whose metrics are on disk: whatever happens now, it has come to its end."""
+        ended = {"ended": time.time()} if self.asks else {}  # else it ended when it was stopped after its last answer
+        note(self.folder, status="FINISHED", fault="", **ended)
         if self.tracked.run_id:
             note(self.folder, tracked=self.tracked.send(run_record(self.folder, self.config)))
 
@@ -69,7 +70,7 @@ def told(request: RunRequest, *, asks: bool) -> Iterator[ToldRun]:
         asks: Whether questions will be asked.
 
     Raises:
-        ValueError: The store can't be used. A server that does not answer is none of that.
+        ValueError: The store can't be used. A server that does not answer, or a file that is busy, is none of that.
     """
     folder, config = request.folder, request.config
     store = choose_store(config.tracking.tracking_uri, request.store)
@@ -77,15 +78,13 @@ def told(request: RunRequest, *, asks: bool) -> Iterator[ToldRun]:
     if asks:
         note_begin(folder, config.data, request.assignments)
     record = run_record(folder, config, whole=False)
-    tracked = TrackedRun(store, record, FolderLedger(folder), say, remedy(folder.path))
+    other = config.tracking.tracking_uri != folder.config.tracking.tracking_uri
+    tracked = TrackedRun(store, record, FolderLedger(folder), say, remedy(folder.path, store if other else None))
     try:
         _open(tracked, store)
         yield ToldRun(folder, config, tracked, asks)
     except BaseException as error:
-        status: Status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
-        if asks:
-            note(folder, status=status, fault=str(error)[:FAULT], ended=time.time())
-        tracked.stop(status)
+        tracked.stop(_note_end(folder, error))
         raise
     finally:
         tracked.close()
@@ -93,10 +92,11 @@ def told(request: RunRequest, *, asks: bool) -> Iterator[ToldRun]:
 
 def is_told(request: RunRequest) -> bool:
     """Whether a run is finished, and the store that it would be told to has all of it."""
-    facts = read_facts(request.folder)
+    facts, metrics = read_facts(request.folder), request.folder.read_json("metrics.json")
     store = choose_store(request.config.tracking.tracking_uri, request.store)
     there = facts.get("tracked") and facts.get("tracking_uri") == store.shown
-    return bool(there) and facts["questions"]["count"] == len(request.assignments)
+    ended = status_of(facts, metrics) == "FINISHED" and metrics.get("num_questions") == len(request.assignments)
+    return bool(there) and ended
 
 
 def say(line: str) -> None:
@@ -104,9 +104,25 @@ def say(line: str) -> None:
     sys.stderr.write(line + "\n")
 
 
-def remedy(path: Path) -> str:
-    """What to do about a run that the tracker does not have whole."""
-    return f"send it later with: python jobs/compare.py --upload {path}"
+def remedy(path: Path, store: Store | None = None) -> str:
+    """What to do about a run, or a folder of runs, that the tracker does not have whole.
+
+    Args:
+        path: Its folder.
+        store: Where it is to be, if its folder names another store or none.
+    """
+    named = f" --tracking-uri {shlex.quote(store.shown)}" if store else ""
+    return f"send it later with: python jobs/compare.py --upload {shlex.quote(str(path))}{named}"
+
+
+def _note_end(folder: RunFolder, error: BaseException) -> Status:
+    """Notes how a run has broken off; one that was only being sent, or was over before, stays as it was."""
+    before: Status = read_facts(folder).get("status", "FINISHED")
+    if before != "RUNNING":
+        return before
+    status: Status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
+    note(folder, status=status, fault=str(error)[:FAULT], ended=time.time())
+    return status
 
 
 def _open(tracked: TrackedRun, store: Store) -> None:
@@ -116,4 +132,6 @@ def _open(tracked: TrackedRun, store: Store) -> None:
     try:
         tracked.open()
     except Exception as error:  # whatever the store's client raises: MLflow's, SQLAlchemy's, sqlite3's
-        raise store.unusable(error) from error
+        if not is_busy(error):
+            raise store.unusable(error) from error
+        tracked.open_later()

@@ -10,7 +10,7 @@ from pipeline.runtime.facts import FolderLedger, note, read_facts
 from pipeline.runtime.finished import read_runs, run_folders
 from pipeline.runtime.results import RunFolder
 from pipeline.runtime.sweeps import SweepCell, grouped, send_parent
-from pipeline.runtime.telling import run_record
+from pipeline.runtime.telling import run_record, status_of
 from pipeline.tracking import choose_store, open_record, send_record
 
 
@@ -42,7 +42,7 @@ def upload_all(paths: Sequence[Path], *, tracking_uri: str | None, store: Path) 
         yield upload(folder, tracking_uri=tracking_uri, store=store)
     around = dict.fromkeys(folder.path.parent for folder in folders if read_facts(folder).get("sweep"))
     siblings = [_cell(RunFolder(path), tracking_uri, store) for place in around for path in run_folders(place)]
-    for group in (group for group in grouped(siblings) if any(cell.is_there for cell in group)):
+    for group in (group for group in grouped(siblings) if any(cell.run_id for cell in group)):
         first = group[0]
         try:
             run_id = send_parent(group)
@@ -64,9 +64,9 @@ def upload(folder: RunFolder, *, tracking_uri: str | None, store: Path) -> Uploa
     """
     cell = _cell(folder, tracking_uri, store)
     cell.store.check()
-    record = run_record(folder, cell.config)
-    if record.status == "FINISHED":
+    if status_of(cell.facts, folder.read_json("metrics.json")) == "FINISHED":
         read_runs([folder.path])  # which complains of what is damaged
+    record = run_record(folder, cell.config)
     ledger = FolderLedger(folder)
     try:
         opened = open_record(cell.store, record, ledger, running=False)

@@ -13,7 +13,7 @@ from pipeline.tracking.record import (
     flattened,
 )
 from pipeline.tracking.sending import Opened, open_parent, open_record, send_record
-from pipeline.tracking.store import Store, choose_store, reason_of, without_secrets
+from pipeline.tracking.store import Store, choose_store, is_busy, reason_of, without_secrets
 from pipeline.tracking.traces import log_traces
 from pipeline.tracking.tracker import BRIEF, NOTICE, TrackedRun
 
@@ -33,6 +33,7 @@ __all__ = [
     "attempt",
     "choose_store",
     "flattened",
+    "is_busy",
     "log_files",
     "log_traces",
     "open_parent",

@@ -81,8 +81,8 @@ class RunRecord:
     """Tables by the path of their file."""
     files: Sequence[Path] = ()
     """Files that are kept as they are."""
-    figures: Mapping[str, bytes] = field(default_factory=dict)
-    """Pictures and their numbers by path."""
+    made: Mapping[str, bytes] = field(default_factory=dict)
+    """Files that are not on disk, such as pictures and their numbers, by path."""
     traced: Sequence[Prediction] = ()
     """Rows whose turns hold what a trace shows."""
     task: str = ""
@@ -94,8 +94,8 @@ class RunRecord:
 class Ledger(Protocol):
     """What a run folder remembers of trackers, so that nothing is told twice."""
 
-    def run_id(self, uri: str) -> str:
-        """The run's id in a store; empty if it has none there yet."""
+    def run_ids(self, uri: str) -> Sequence[str]:
+        """Ids that the run may have in a store, the most likely first; none if it has been in no store yet."""
 
     def opened(self, uri: str, run_id: str) -> None:
         """Remembers that id."""
@@ -110,9 +110,9 @@ class Ledger(Protocol):
 class NoLedger:
     """Remembers nothing: for runs that are found by their tags."""
 
-    def run_id(self, uri: str) -> str:
+    def run_ids(self, uri: str) -> Sequence[str]:
         """No id."""
-        return ""
+        return ()
 
     def opened(self, uri: str, run_id: str) -> None:
         """Forgets it."""

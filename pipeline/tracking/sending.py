@@ -48,7 +48,7 @@ def open_record(store: Store, record: RunRecord, ledger: Ledger, *, running: boo
         running: Whether the run goes on, and so does its parent; else both stay as they are.
     """
     client = store.client()
-    known = _known(client, ledger.run_id(store.uri))
+    known = next(filter(None, (_known(client, run_id) for run_id in ledger.run_ids(store.uri))), None)
     experiment_id = known.info.experiment_id if known else _experiment(client, store, record.experiment)
     parent = _parent(client, record.parent, experiment_id, running=running)
     if known is None:
@@ -80,7 +80,7 @@ def send_record(store: Store, opened: Opened, record: RunRecord, ledger: Ledger)
     if record.tables:
         listed = [{"path": path, "type": "table"} for path in record.tables]
         client.set_tag(run_id, TABLES, json.dumps(listed))
-    _log_figures(client, run_id, record.figures)
+    _log_made(client, run_id, record.made)
     _log_traces(store, opened, record, ledger)
     if record.status != "RUNNING":
         client.set_terminated(run_id, status=record.status, end_time=at or None)
@@ -104,8 +104,6 @@ def _known(client: Any, run_id: str) -> Any:
     from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
     unknown = [ErrorCode.Name(code) for code in (RESOURCE_DOES_NOT_EXIST, INVALID_PARAMETER_VALUE)]
-    if not run_id:
-        return None
     try:
         run = client.get_run(run_id)
     except MlflowException as error:
@@ -127,6 +125,10 @@ def _experiment(client: Any, store: Store, name: str) -> str:
             found = client.get_experiment_by_name(name)
             if found is None:
                 raise
+    if found.lifecycle_stage != "active":
+        raise ValueError(
+            f"experiment {name!r} was deleted in it; restore it there, or choose another with --experiment"
+        )
     return str(found.experiment_id)
 
 
@@ -207,9 +209,9 @@ def _as_json(table: Table) -> str:
     return json.dumps({"columns": table.columns, "data": table.rows}, ensure_ascii=False)
 
 
-def _log_figures(client: Any, run_id: str, figures: Mapping[str, bytes]) -> None:
+def _log_made(client: Any, run_id: str, made: Mapping[str, bytes]) -> None:
     with TemporaryDirectory() as scratch:
-        for path, content in figures.items():
+        for path, content in made.items():
             folder, name = str(PurePosixPath(path).parent), PurePosixPath(path).name
             file = Path(scratch) / name
             file.write_bytes(content)

@@ -16,9 +16,12 @@ QUIET = {
     "mlflow": logging.WARNING,  # tells of its own progress, as the next one does
     "alembic": logging.WARNING,
     "mlflow.system_metrics": logging.CRITICAL,  # these complain of what users are told once, in other words
+    "mlflow.store.db.utils": logging.CRITICAL,
     "urllib3.connectionpool": logging.ERROR,
 }
 """Least levels of what others' loggers have to say."""
+SECRETS = r"([?&](?:[\w.-]*(?:password|passwd|passphrase|pwd|token|secret|key)|odbc_connect)=)[^&\s#'\"]+"
+"""Words of a query that are nobody else's business, such as `?password=...` of a database's URI."""
 REASON_CHARS = 200
 """What of an error's text is passed on."""
 
@@ -53,7 +56,8 @@ class Store:
             if parts.scheme.split("+")[0] not in DATABASE_SERVERS:  # those would be connected to at once
                 self.client()
         except Exception as error:  # of whichever library knows the scheme: MLflow's, SQLAlchemy's, urllib's
-            raise self.unusable(error) from error
+            if not is_busy(error):
+                raise self.unusable(error) from error
         if parts.scheme in ("http", "https") and not parts.hostname:
             raise self.unusable(ValueError("it names no host"))
 
@@ -106,6 +110,12 @@ def reason_of(error: BaseException) -> str:
     return without_secrets(line)[:REASON_CHARS]
 
 
+def is_busy(error: BaseException) -> bool:
+    """Whether SQLite says that somebody else is writing its file: it will be free again, as a server will be up."""
+    return "database is locked" in str(error)
+
+
 def without_secrets(text: str) -> str:
-    """A text with the user names and passwords of its URIs blotted out."""
-    return re.sub(r"(?<=://)[^/@\s]+@", "***@", text)
+    """A text with what its URIs say of users and passwords blotted out: before their host, and in their query."""
+    named = re.sub(r"(?<=://)[^/\s'\"]+@", "***@", text)
+    return re.sub(SECRETS, r"\1***", named, flags=re.IGNORECASE)

@@ -84,11 +84,11 @@ def test_a_digest_tells_questions_apart_and_their_order():
 
 def test_a_ledger_knows_a_run_in_every_store_and_what_was_traced_there(folder):
     ledger = FolderLedger(folder)
-    assert ledger.run_id("http://a") == ""
+    assert ledger.run_ids("http://a") == []
     ledger.opened("http://u:p@a", "1")
     ledger.opened("http://b", "2")
-    assert (ledger.run_id("http://u:q@a"), ledger.run_id("http://b")) == ("1", "2")
-    assert ledger.run_id("http://unheard-of") == "2"  # perhaps the same store under another name
+    assert (ledger.run_ids("http://u:q@a"), ledger.run_ids("http://b")) == (["1", "2"], ["2", "1"])
+    assert ledger.run_ids("http://unheard-of") == ["2", "1"]  # perhaps one of these stores under another name
     ledger.add_traced("1", "q0")
     ledger.add_traced("1", "q1")
     assert (ledger.traced("1"), ledger.traced("2")) == ({"q0", "q1"}, frozenset())

@@ -33,9 +33,9 @@ def test_a_finished_run_has_all_that_its_folder_holds(tmp_path):
     assert "Accuracy **100.0 %**" in told.text
     assert "commit `cccccccccccc` (with changes)" in told.text
     assert [file.name for file in told.files] == [
-        *("predictions.parquet", "config.yaml", "graph.yaml", "metrics.json", "run.json"),
+        *("predictions.parquet", "graph.yaml", "metrics.json", "run.json"),
     ]
-    assert sorted(path.rsplit(".", 1)[1] for path in told.figures) == ["csv", "png", "svg"]
+    assert sorted(path.rsplit(".", 1)[1] for path in told.made) == ["csv", "png", "svg", "yaml"]
     assert told.metrics["accuracy"] == 1.0
 
 

@@ -1,6 +1,7 @@
 """Runs and their tracker: what a store that is down, silent or killed costs. Answers are made up, without Ray."""
 
 import json
+import sqlite3
 import time
 
 import pytest
@@ -165,6 +166,29 @@ def test_a_store_that_fails_in_mid_run_is_told_everything_at_the_end_if_it_can_b
     assert ("has the whole run" in err) is at_the_end
     history = client_of(uri).get_metric_history(metrics.run_id, "accuracy_so_far")
     assert len(history) == (3 if at_the_end else 0)
+
+
+def test_a_file_that_somebody_else_writes_is_no_reason_to_refuse_a_run(tmp_path, monkeypatch, capsys):
+    def busy(_):
+        raise sqlite3.OperationalError("database is locked")
+
+    monkeypatch.delenv("MLFLOW_TRACKING_URI", raising=False)
+    monkeypatch.setattr("pipeline.tracking.Store.client", busy)
+    answer_by(monkeypatch)
+    metrics, facts = run(request_of(tmp_path / "run"))
+    assert untroubled(metrics)
+    assert (facts["status"], facts["tracked"]) == ("FINISHED", False)
+    err = capsys.readouterr().err
+    assert err.count("tracking has stopped") == 1
+    assert f"{HINT} {tmp_path / 'run'}\n" in err
+
+
+def test_a_run_that_goes_on_with_another_store_is_to_be_sent_there(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(tracker, "GRACE", 0.3)
+    answer_by(monkeypatch)
+    request_of(tmp_path / "run")
+    evaluate(request_of(tmp_path / "run", tracking_uri=DEAD), Crews())
+    assert f"{HINT} {tmp_path / 'run'} --tracking-uri {DEAD}\n" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("bad", ["nonsense://x", "http://", "damaged"])

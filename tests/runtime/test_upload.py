@@ -7,12 +7,13 @@ import pytest
 
 from finished import rows_of, run_folder
 from jobs import compare
-from pipeline.runtime.evaluate import evaluate_all
+from pipeline.runtime.crews import Crews
+from pipeline.runtime.evaluate import evaluate, evaluate_all
 from pipeline.runtime.facts import note, read_facts
 from pipeline.runtime.results import RunFolder
 from pipeline.runtime.sweeps import mark_sweep
 from pipeline.runtime.upload import upload_all
-from trackers import DEAD, answer_by, client_of, request_of, runs_of
+from trackers import DEAD, answer_by, asked, client_of, request_of, row, runs_of
 
 
 @pytest.fixture(scope="module")
@@ -136,6 +137,61 @@ def test_the_command_prints_a_line_a_run(uri, tmp_path, capsys):
     assert capsys.readouterr().out == f"single-embedded {uri} {run.info.run_id}\n"
 
 
+def test_a_folder_of_an_earlier_version_is_sent_with_its_own_times_and_can_be_gone_on_with(uri, tmp_path, monkeypatch):
+    answer_by(monkeypatch)
+    for name in ("sent", "gone on with"):  # their run.json tells of nothing, least of all of when they began
+        settings = {"tracking_uri": uri, "experiment": f"earlier, {name}"}
+        run_folder(tmp_path / name, [row(one) for one in asked(3)], **settings)
+        if name == "sent":
+            list(upload_all([tmp_path / name], tracking_uri=None, store=tmp_path))
+        evaluate(request_of(tmp_path / name, **settings), Crews())
+        (told,) = runs_of(uri, settings["experiment"])
+        assert (told.info.status, told.data.metrics["accuracy"]) == ("FINISHED", 1.0)
+        assert (told.info.start_time, told.info.end_time) == (100_000, 102_000)
+
+
+def test_a_run_that_is_in_several_stores_is_found_in_one_that_was_moved(tmp_path):
+    run_folder(tmp_path / "run", rows_of([True]), experiment="moved")
+    uris = [f"sqlite:///{tmp_path / name}.db" for name in ("first", "second", "moved")]
+    for uri in uris[:2]:
+        list(upload_all([tmp_path / "run"], tracking_uri=uri, store=tmp_path))
+    (before,) = runs_of(uris[0], "moved")
+    (tmp_path / "first.db").rename(tmp_path / "moved.db")
+    (sent,) = upload_all([tmp_path / "run"], tracking_uri=uris[2], store=tmp_path)
+    assert [run.info.run_id for run in runs_of(uris[2], "moved")] == [before.info.run_id] == [sent.run_id]
+
+
+def test_cells_that_a_store_does_not_have_are_without_id_in_it(uri, tmp_path, monkeypatch):
+    answer_by(monkeypatch)
+    elsewhere = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    evaluate_all(sweep_of(tmp_path / "grid", tracking_uri=elsewhere, experiment="partly"), lambda _: None)
+    sent, _ = upload_all([tmp_path / "grid/a"], tracking_uri=uri, store=tmp_path)
+    (parent,) = parents(uri, "partly")
+    assert {name: cell["run_id"] for name, cell in cells(uri, parent).items()} == {"a": sent.run_id, "b": "", "c": ""}
+
+
+def test_an_experiment_that_was_deleted_is_named(uri, tmp_path):
+    run_folder(tmp_path / "run", rows_of([True]), experiment="deleted")
+    list(upload_all([tmp_path / "run"], tracking_uri=uri, store=tmp_path))
+    client_of(uri).delete_experiment(client_of(uri).get_experiment_by_name("deleted").experiment_id)
+    run_folder(tmp_path / "next", rows_of([True]), experiment="deleted")
+    with pytest.raises(
+        ValueError, match="experiment 'deleted' was deleted in it; restore it there, or .* --experiment"
+    ):
+        list(upload_all([tmp_path / "next"], tracking_uri=uri, store=tmp_path))
+
+
+def test_passwords_stay_out_of_what_is_sent(uri, tmp_path):
+    secret = {"tracking_uri": "http://bob:s3cret@lab:1/?password=s3cret"}
+    run_folder(tmp_path / "run", rows_of([True]), experiment="secret", **secret)
+    (sent,) = upload_all([tmp_path / "run"], tracking_uri=uri, store=tmp_path)
+    told = client_of(uri).get_run(sent.run_id)
+    assert "s3cret" not in str(told)
+    kept = list(Path(told.info.artifact_uri.removeprefix("file://")).rglob("*"))
+    assert "config.yaml" in [file.name for file in kept]
+    assert [file.name for file in kept if file.is_file() and b"s3cret" in file.read_bytes()] == []
+
+
 def test_without_a_flag_the_runs_own_store_wins_over_the_environment(uri, tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "nonsense://x")
     run_folder(tmp_path / "own", rows_of([True]), experiment="own", tracking_uri=uri)
@@ -153,13 +209,17 @@ def test_without_a_flag_the_runs_own_store_wins_over_the_environment(uri, tmp_pa
         (["new", "--tracking-uri", "nonsense://x"], ["'nonsense://x' can't be used"]),
         (["nowhere"], ["'nowhere' holds no run"]),
         (["torn"], ["torn", "metrics.json"]),
+        (["older"], ["older", "metrics.json", "another version"]),
+        (["half"], ["half", "run.json", "damaged"]),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(argv, words, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    for name in ("new", "torn"):
+    for name in ("new", "torn", "older", "half"):
         run_folder(tmp_path / name, rows_of([True]))
     (tmp_path / "torn/metrics.json").write_text("{}")
+    (tmp_path / "older/metrics.json").write_text('{"accuracy": 1.0}')
+    (tmp_path / "half/run.json").write_text('{"status": ')
     note(RunFolder(tmp_path / "torn"), status="FINISHED")
     assert compare.main(["--upload", *argv]) == 2
     out, err = capsys.readouterr()

@@ -28,8 +28,8 @@ class Memory(NoLedger):
     def __init__(self, run_id=""):
         self.known = run_id
 
-    def run_id(self, uri):
-        return self.known
+    def run_ids(self, uri):
+        return [self.known] if self.known else []
 
     def opened(self, uri, run_id):
         self.known = run_id
@@ -60,7 +60,7 @@ def record(tmp_path, **changes):
         questions=QUESTIONS,
         tables={"tables/t.json": Table(columns=("a", "b"), rows=[[1, "x"], [None, True]])},
         files=[tmp_path / "metrics.json"],
-        figures={"figures/f.svg": b"<svg/>"},
+        made={"figures/f.svg": b"<svg/>"},
     )
     return replace(whole, **changes)
 

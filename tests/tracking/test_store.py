@@ -52,7 +52,24 @@ def test_passwords_are_shown_nowhere():
     with pytest.raises(ValueError, match="lab/x") as caught:
         store.check()
     assert "secret" not in str(caught.value) + store.shown
-    assert without_secrets("--tracking-uri http://u:p@h:1/x --seed 2") == "--tracking-uri http://***@h:1/x --seed 2"
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("--tracking-uri http://u:p@h:1/x --seed 2", "--tracking-uri http://***@h:1/x --seed 2"),
+        ("http://u:p@ss@h/x", "http://***@h/x"),
+        ("postgresql://h/d?user=u&password=p%40&sslmode=on", "postgresql://h/d?user=u&password=***&sslmode=on"),
+        (
+            "python '--tracking-uri=mysql://h/d?ssl_key=k' --limit 3",
+            "python '--tracking-uri=mysql://h/d?ssl_key=***' --limit 3",
+        ),
+        ("mssql://?odbc_connect=PWD%3Dp", "mssql://?odbc_connect=***"),
+        ("what is 2 > 1? password=none; ask me@lab", "what is 2 > 1? password=none; ask me@lab"),
+    ],
+)
+def test_passwords_are_blotted_out_and_nothing_else(text, shown):
+    assert without_secrets(text) == shown
 
 
 @pytest.mark.parametrize(
