@@ -280,3 +280,19 @@ def test_tasks_and_models_of_one_name_are_told_apart():
         assert {(line["model"], line["task"]) for line in lines(drawn)} == told
     assert len(costs_figure(ours).numbers) == 2 * len(places)
     assert len(alignment_figure(ours).numbers) == 2 * len(places)
+
+
+def test_graphs_of_one_name_that_differ_have_panels_of_their_own():
+    other = [replace(run, graph="roles: [another]") for run in (text(seconds=2.0), latent(seconds=1.0))]
+    drawn = next(one for one in run_figures([*TRIO, *other]) if one.name.startswith("figure-4"))
+    teams = [line for line in lines(drawn) if line["method"] == "text_mas"]
+    assert [(line["graph"], float(line["seconds"])) for line in teams] == [
+        ("sequential (1)", 56),
+        ("sequential (2)", 2),
+    ]
+
+
+def test_the_caption_says_that_of_several_seeds_one_is_drawn():
+    assert not any("several seeds" in drawn.caption for drawn in run_figures(TRIO))
+    again = [replace(run, settings={**run.settings, "seed": 1}) for run in TRIO]
+    assert all("Of several seeds the first" in drawn.caption for drawn in run_figures([*TRIO, *again]))
