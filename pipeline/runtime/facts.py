@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from pipeline.benchmarks import BENCHMARKS, short_name
 from pipeline.config import DataConfig
@@ -122,6 +123,16 @@ class FolderLedger:
         ids: dict[str, str] = facts.get("run_ids", {})
         likely = [ids.get(without_secrets(uri), ""), facts.get("run_id", ""), *ids.values()]
         return list(dict.fromkeys(filter(None, likely)))
+
+    def run_key(self) -> str:
+        """What marks the run in every store, from the first attempt to begin it in one."""
+        return str(read_facts(self.folder).get("run_key", ""))
+
+    def new_key(self) -> str:
+        """Notes one before a store hears of it: what the store makes of it may be heard of never, or later."""
+        key = uuid4().hex
+        note(self.folder, run_key=key)
+        return key
 
     def opened(self, uri: str, run_id: str) -> None:
         """Notes that id."""

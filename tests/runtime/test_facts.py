@@ -95,6 +95,14 @@ def test_a_ledger_knows_a_run_in_every_store_and_what_was_traced_there(folder):
     assert "p@" not in (folder.path / "run.json").read_text()
 
 
+def test_a_run_has_one_key_from_the_first_attempt_to_begin_it(folder):
+    ledger = FolderLedger(folder)
+    assert ledger.run_key() == ""
+    key = ledger.new_key()
+    assert key
+    assert FolderLedger(folder).run_key() == key
+
+
 def test_notes_of_several_threads_do_not_lose_each_other(folder):
     threads = [threading.Thread(target=lambda n=n: note(folder, **{f"fact{n}": n})) for n in range(20)]
     for thread in threads:

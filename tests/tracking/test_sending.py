@@ -17,8 +17,8 @@ from pipeline.tracking import (
     open_record,
     send_record,
 )
+from pipeline.tracking.opening import metric_name
 from pipeline.tracking.record import flattened, numbers
-from pipeline.tracking.sending import metric_name
 from trackers import client_of, runs_of
 
 
