@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
+import os
 import shlex
 import socket
 import subprocess
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from pipeline.benchmarks import BENCHMARKS, short_name
 from pipeline.config import DataConfig
@@ -30,6 +32,8 @@ PACKAGES = ("torch", "transformers", "ray", "latentmas-ray")
 """Packages whose versions are kept."""
 CODE = Path(__file__).parents[1]
 """The package that the run is made by."""
+SAME_START = 10.0
+"""Seconds by which two readings of when a process began may differ, as clocks are set."""
 GIT_SECONDS = 10
 """How long git may take."""
 
@@ -74,8 +78,29 @@ def began_at(folder: RunFolder) -> float:
     return noted or min((row.started for row in folder.read(texts=False) if row.started), default=0.0)
 
 
+def worker_of(facts: Mapping[str, Any]) -> int:
+    """The id of another process of this machine that a run goes on in; 0 if there is none that can be seen from here.
+
+    Args:
+        facts: What is noted of the run. One that was killed goes on as far as they know.
+    """
+    import psutil
+
+    pid = facts.get("pid", os.getpid())
+    if facts.get("status") != "RUNNING" or facts.get("host") != socket.gethostname() or pid == os.getpid():
+        return 0
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - facts["pid_since"]) < SAME_START  # else its id was given out again
+        return pid if same and process.status() != psutil.STATUS_ZOMBIE else 0
+    except psutil.Error:
+        return 0
+
+
 def facts_of_now() -> dict[str, Any]:
     """What this process can tell of itself."""
+    import psutil
+
     commit, dirty = git_commit(CODE)
     return {
         "backend": BACKEND,
@@ -84,6 +109,8 @@ def facts_of_now() -> dict[str, Any]:
         "command": without_secrets(shlex.join(["python", *sys.argv])),
         "user": _user(),
         "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "pid_since": psutil.Process().create_time(),
         "versions": {name: _version(name) for name in PACKAGES},
     }
 
@@ -123,6 +150,16 @@ class FolderLedger:
         likely = [ids.get(without_secrets(uri), ""), facts.get("run_id", ""), *ids.values()]
         return list(dict.fromkeys(filter(None, likely)))
 
+    def run_key(self) -> str:
+        """What marks the run in every store, from the first attempt to begin it in one."""
+        return str(read_facts(self.folder).get("run_key", ""))
+
+    def new_key(self) -> str:
+        """Notes one before a store hears of it: what the store makes of it may be heard of never, or later."""
+        key = uuid4().hex
+        note(self.folder, run_key=key)
+        return key
+
     def opened(self, uri: str, run_id: str) -> None:
         """Notes that id."""
         place = without_secrets(uri)
@@ -134,11 +171,11 @@ class FolderLedger:
         """Ids of the questions whose traces a run has."""
         return frozenset(read_facts(self.folder).get("traced", {}).get(run_id, []))
 
-    def add_traced(self, run_id: str, question_id: str) -> None:
-        """Notes one more."""
+    def add_traced(self, run_id: str, question_ids: Sequence[str]) -> None:
+        """Notes some more; this writes all of the file, so that one by one thousands would take long."""
         with _WRITING:
             traced = read_facts(self.folder).get("traced", {})
-            note(self.folder, traced={**traced, run_id: [*traced.get(run_id, []), question_id]})
+            note(self.folder, traced={**traced, run_id: [*traced.get(run_id, []), *question_ids]})
 
 
 def _origin(data: DataConfig) -> tuple[str, Mapping[str, str]]:

@@ -2,6 +2,7 @@
 
 from pipeline.tracking.courier import attempt
 from pipeline.tracking.files import log_files
+from pipeline.tracking.opening import Opened, open_parent, open_record
 from pipeline.tracking.record import (
     Ledger,
     NoLedger,
@@ -12,7 +13,7 @@ from pipeline.tracking.record import (
     Table,
     flattened,
 )
-from pipeline.tracking.sending import Opened, open_parent, open_record, send_record
+from pipeline.tracking.sending import send_record
 from pipeline.tracking.store import Store, choose_store, is_busy, reason_of, without_secrets
 from pipeline.tracking.traces import log_traces
 from pipeline.tracking.tracker import BRIEF, NOTICE, TrackedRun

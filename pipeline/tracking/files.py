@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.tracking.courier import attempt
+from pipeline.tracking.opening import open_record
 from pipeline.tracking.record import NoLedger, RunRecord
-from pipeline.tracking.sending import open_record, send_record
+from pipeline.tracking.sending import send_record
 from pipeline.tracking.store import Store
 
 SECONDS = 60.0

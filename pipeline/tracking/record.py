@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol
+from uuid import uuid4
 
 from pipeline.records import Prediction
 
@@ -97,14 +98,20 @@ class Ledger(Protocol):
     def run_ids(self, uri: str) -> Sequence[str]:
         """Ids that the run may have in a store, the most likely first; none if it has been in no store yet."""
 
+    def run_key(self) -> str:
+        """What the run is marked with in every store; empty as long as no store has been asked to begin it."""
+
+    def new_key(self) -> str:
+        """Makes that up, and remembers it."""
+
     def opened(self, uri: str, run_id: str) -> None:
         """Remembers that id."""
 
     def traced(self, run_id: str) -> frozenset[str]:
         """Ids of the questions whose traces are there."""
 
-    def add_traced(self, run_id: str, question_id: str) -> None:
-        """Remembers one more."""
+    def add_traced(self, run_id: str, question_ids: Sequence[str]) -> None:
+        """Remembers some more."""
 
 
 class NoLedger:
@@ -114,6 +121,14 @@ class NoLedger:
         """No id."""
         return ()
 
+    def run_key(self) -> str:
+        """No key."""
+        return ""
+
+    def new_key(self) -> str:
+        """One that is forgotten."""
+        return uuid4().hex
+
     def opened(self, uri: str, run_id: str) -> None:
         """Forgets it."""
 
@@ -121,8 +136,8 @@ class NoLedger:
         """None."""
         return frozenset()
 
-    def add_traced(self, run_id: str, question_id: str) -> None:
-        """Forgets it."""
+    def add_traced(self, run_id: str, question_ids: Sequence[str]) -> None:
+        """Forgets them."""
 
 
 def numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, float]]:

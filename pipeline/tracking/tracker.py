@@ -10,8 +10,9 @@ from collections.abc import Callable
 
 from pipeline.tracking.courier import Courier
 from pipeline.tracking.machine import MachineWatch
+from pipeline.tracking.opening import Opened, open_record
 from pipeline.tracking.record import Ledger, Point, RunRecord, Status
-from pipeline.tracking.sending import Opened, open_record, send_points, send_record
+from pipeline.tracking.sending import send_points, send_record
 from pipeline.tracking.store import Store, reason_of
 
 GRACE = 5.0

@@ -1,5 +1,7 @@
 """run.json: what is noted of a run, by whoever notes it."""
 
+import os
+import socket
 import subprocess
 import threading
 
@@ -54,6 +56,8 @@ def test_what_cannot_be_known_later_is_noted_and_the_first_start_stays(folder, m
     assert told["command"] == "python jobs/eval.py --tracking-uri http://***@lab --out 'a b'"
     assert (told["status"], told["tracked"], told["backend"]) == ("RUNNING", False, "hf")
     assert told["versions"]["torch"]
+    assert (told["pid"], told["host"]) == (os.getpid(), socket.gethostname())
+    assert told["pid_since"] <= told["started"]
     assert told["questions"]["place"] == {"path": "openai/gsm8k", "config_name": "main", "split": "test"}
     note(folder, notices=["lost"], status="KILLED")
     note_begin(folder, DataConfig(task="gsm8k"), asked(2))
@@ -89,10 +93,18 @@ def test_a_ledger_knows_a_run_in_every_store_and_what_was_traced_there(folder):
     ledger.opened("http://b", "2")
     assert (ledger.run_ids("http://u:q@a"), ledger.run_ids("http://b")) == (["1", "2"], ["2", "1"])
     assert ledger.run_ids("http://unheard-of") == ["2", "1"]  # perhaps one of these stores under another name
-    ledger.add_traced("1", "q0")
-    ledger.add_traced("1", "q1")
+    ledger.add_traced("1", ["q0"])
+    ledger.add_traced("1", ["q1"])
     assert (ledger.traced("1"), ledger.traced("2")) == ({"q0", "q1"}, frozenset())
     assert "p@" not in (folder.path / "run.json").read_text()
+
+
+def test_a_run_has_one_key_from_the_first_attempt_to_begin_it(folder):
+    ledger = FolderLedger(folder)
+    assert ledger.run_key() == ""
+    key = ledger.new_key()
+    assert key
+    assert FolderLedger(folder).run_key() == key
 
 
 def test_notes_of_several_threads_do_not_lose_each_other(folder):
