@@ -60,9 +60,11 @@ report: $(READY)
 	@if test -e $(REPORT)/runs/sweep.yaml; then start="--resume"; else start="--config pipeline/presets/report.yaml --out"; fi; \
 	  $(BIN)/python jobs/sweep.py $$start $(REPORT)/runs $(if $(DATA_DIR),--data-dir $(DATA_DIR)) $(REPORT_ARGS) > $(REPORT)/runs.json \
 	  || test $$? -eq 3 || { echo "go on with: make report REPORT=$(REPORT)" >&2; exit 1; }
-	@$(BIN)/python jobs/compare.py $(REPORT)/runs --lenient --markdown $(REPORT)/tables.md --latex $(REPORT)/table.tex --csv $(REPORT)/table.csv --html $(REPORT)/report.html
+	@$(BIN)/python jobs/compare.py $(REPORT)/runs/single* $(REPORT)/runs/text-* $(REPORT)/runs/latent-sequential* $(REPORT)/runs/latent-hierarchical* \
+	  --lenient --markdown $(REPORT)/table.md --latex $(REPORT)/table.tex
+	@$(BIN)/python jobs/compare.py $(REPORT)/runs --lenient --markdown $(REPORT)/everything.md --csv $(REPORT)/everything.csv --html $(REPORT)/report.html > /dev/null
 	@$(BIN)/python jobs/analyze.py $(REPORT)/runs --out $(REPORT)/figures > $(REPORT)/figures.json
-	@echo "Tables: $(REPORT)/tables.md, table.tex, table.csv; figures: $(REPORT)/figures/figures.md; all on one page: $(REPORT)/report.html"
+	@echo "The table: $(REPORT)/table.md, table.tex; every run: everything.md, everything.csv; figures: figures/figures.md; all on one page: report.html"
 
 # Tests that need a cluster run in one process, one after another: two Ray heads on one machine disturb each other.
 test: $(READY)
