@@ -10,6 +10,7 @@ from pipeline.runtime.crews import Crews
 from pipeline.runtime.evaluate import evaluate
 from pipeline.runtime.facts import read_facts
 from pipeline.runtime.history import read_points
+from pipeline.runtime.upload import upload_all
 from pipeline.tracking import tracker
 from trackers import DEAD, answer_by, client_of, end, free_port, mlflow_server, request_of, runs_of, silent_server
 
