@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.runtime.facts import FolderLedger, note, read_facts
+from pipeline.runtime.facts import FILE, FolderLedger, note
 from pipeline.runtime.finished import read_runs, run_folders
 from pipeline.runtime.results import RunFolder
 from pipeline.runtime.sweeps import SweepCell, grouped, send_parent
 from pipeline.runtime.telling import run_record, status_of
-from pipeline.tracking import choose_store, open_record, send_record
+from pipeline.tracking import RunRecord, choose_store, open_record, send_record
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,46 +35,77 @@ def upload_all(paths: Sequence[Path], *, tracking_uri: str | None, store: Path) 
         store: Folder of the default store.
 
     Raises:
-        ValueError: A path holds no run, one of them is damaged, or the store can't be used.
+        ValueError: A path holds no run; the store can't be used, which ends it at once; or runs are damaged, which is
+            told when all others are there.
     """
     folders = [RunFolder(path) for path in dict.fromkeys(path for given in paths for path in run_folders(given))]
+    faults: list[ValueError] = []
+    around: dict[Path, None] = {}
     for folder in folders:
-        yield upload(folder, tracking_uri=tracking_uri, store=store)
-    around = dict.fromkeys(folder.path.parent for folder in folders if read_facts(folder).get("sweep"))
-    siblings = [_cell(RunFolder(path), tracking_uri, store) for place in around for path in run_folders(place)]
-    for group in (group for group in grouped(siblings) if any(cell.run_id for cell in group)):
+        try:
+            cell, record = _read(folder, tracking_uri, store)
+        except ValueError as error:
+            faults.append(error)
+            continue
+        yield _send(cell, record)
+        if cell.facts.get("sweep"):
+            around[folder.path.parent] = None
+    yield from _send_parents(list(_siblings(around, tracking_uri, store)))
+    if faults:
+        more = f"; {len(faults) - 1} more can't be sent either" if faults[1:] else ""
+        raise ValueError(f"{faults[0]}{more}") from faults[0]
+
+
+def _read(folder: RunFolder, tracking_uri: str | None, store: Path) -> tuple[SweepCell, RunRecord]:
+    """All that is sent of a run that has ended, in whatever way.
+
+    Raises:
+        ValueError: The run is damaged.
+    """
+    cell = _cell(folder, tracking_uri, store)
+    if status_of(cell.facts, folder.read_json("metrics.json")) == "FINISHED":
+        read_runs([folder.path])  # which complains of what is damaged
+    return cell, run_record(folder, cell.config)
+
+
+def _send(cell: SweepCell, record: RunRecord) -> Uploaded:
+    """Sends it. What is there already is not doubled.
+
+    Raises:
+        ValueError: The store can't be used.
+    """
+    cell.store.check()
+    ledger = FolderLedger(cell.folder)
+    try:
+        opened = open_record(cell.store, record, ledger, running=False)
+        send_record(cell.store, opened, record, ledger)
+    except Exception as error:  # whatever the store's client raises
+        raise cell.store.unusable(error) from error
+    note(cell.folder, tracked=True)
+    return Uploaded(name=record.name, uri=cell.store.shown, run_id=opened.run_id)
+
+
+def _siblings(places: Iterable[Path], tracking_uri: str | None, store: Path) -> Iterator[SweepCell]:
+    """The runs in some folders; those that can't be read are missing in what is told of their sweep."""
+    for path in (path for place in places for path in run_folders(place)):
+        try:
+            cell = _cell(RunFolder(path), tracking_uri, store)
+            for file in (FILE, "metrics.json"):
+                cell.folder.read_json(file)
+        except ValueError:  # told of where it is among the runs that are to be sent
+            continue
+        yield cell
+
+
+def _send_parents(cells: Sequence[SweepCell]) -> Iterator[Uploaded]:
+    """Sends the sweeps of some cells, as far as the store has any of their cells."""
+    for group in (group for group in grouped(cells) if any(cell.run_id for cell in group)):
         first = group[0]
         try:
             run_id = send_parent(group)
         except Exception as error:  # whatever the store's client raises
             raise first.store.unusable(error) from error
         yield Uploaded(name=f"sweep {first.facts['sweep']['name']}", uri=first.store.shown, run_id=run_id)
-
-
-def upload(folder: RunFolder, *, tracking_uri: str | None, store: Path) -> Uploaded:
-    """Sends all of a run that has ended, in whatever way. What is there already is not doubled.
-
-    Args:
-        folder: Its folder.
-        tracking_uri: Where to; by default where it was to be told.
-        store: Folder of the default store.
-
-    Raises:
-        ValueError: The run is damaged, or the store can't be used.
-    """
-    cell = _cell(folder, tracking_uri, store)
-    cell.store.check()
-    if status_of(cell.facts, folder.read_json("metrics.json")) == "FINISHED":
-        read_runs([folder.path])  # which complains of what is damaged
-    record = run_record(folder, cell.config)
-    ledger = FolderLedger(folder)
-    try:
-        opened = open_record(cell.store, record, ledger, running=False)
-        send_record(cell.store, opened, record, ledger)
-    except Exception as error:  # whatever the store's client raises
-        raise cell.store.unusable(error) from error
-    note(folder, tracked=True)
-    return Uploaded(name=record.name, uri=cell.store.shown, run_id=opened.run_id)
 
 
 def _cell(folder: RunFolder, tracking_uri: str | None, store: Path) -> SweepCell:

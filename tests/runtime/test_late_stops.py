@@ -2,10 +2,10 @@
 
 import pytest
 
-from pipeline.runtime import upload as uploading
 from pipeline.runtime.crews import Crews
 from pipeline.runtime.evaluate import evaluate
 from pipeline.runtime.facts import read_facts
+from pipeline.runtime.upload import upload_all
 from trackers import answer_by, request_of, runs_of
 
 
@@ -37,7 +37,7 @@ def test_a_run_that_is_stopped_after_its_last_answer_is_finished_by_going_on(
         with pytest.raises(KeyboardInterrupt):
             evaluate(request, Crews())
     if uploaded:
-        uploading.upload(request.folder, tracking_uri=None, store=tmp_path)
+        list(upload_all([tmp_path / "run"], tracking_uri=None, store=tmp_path))
     metrics = evaluate(request_of(tmp_path / "run", **settings), Crews())
     assert request.folder.read_json("metrics.json") == metrics.to_dict()
     facts = read_facts(request.folder)
@@ -54,6 +54,6 @@ def test_a_run_that_is_stopped_while_it_is_sent_is_sent_whole_later(uri, tmp_pat
         stopping.setattr("pipeline.tracking.TrackedRun.send", interrupted)
         with pytest.raises(KeyboardInterrupt):
             evaluate(request, Crews())
-    uploading.upload(request.folder, tracking_uri=None, store=tmp_path)
+    list(upload_all([tmp_path / "run"], tracking_uri=None, store=tmp_path))
     (told,) = runs_of(uri, "sent later")
     assert (told.info.status, told.data.metrics["accuracy"]) == ("FINISHED", 1.0)

@@ -6,11 +6,11 @@ import time
 
 import pytest
 
-from pipeline.runtime import upload as uploading
 from pipeline.runtime.crews import Crews
 from pipeline.runtime.evaluate import evaluate
 from pipeline.runtime.facts import read_facts
 from pipeline.runtime.history import read_points
+from pipeline.runtime.upload import upload_all
 from pipeline.tracking import tracker
 from trackers import DEAD, answer_by, client_of, end, free_port, mlflow_server, request_of, runs_of, silent_server
 
@@ -220,7 +220,7 @@ def test_a_server_that_is_killed_in_mid_run_gets_the_run_later(tmp_path, monkeyp
     assert capsys.readouterr().err.count("tracking has stopped") == 1
     with mlflow_server(tmp_path, port):
         for _ in range(2):
-            sent = uploading.upload(request.folder, tracking_uri=None, store=tmp_path)
+            (sent,) = upload_all([request.folder.path], tracking_uri=None, store=tmp_path)
             assert sent.run_id == metrics.run_id
     (told,) = runs_of(kept, "killed")
     assert (told.info.status, told.data.metrics["accuracy"]) == ("FINISHED", 1.0)

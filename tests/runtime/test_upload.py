@@ -202,6 +202,33 @@ def test_without_a_flag_the_runs_own_store_wins_over_the_environment(uri, tmp_pa
     assert "nonsense://x" in capsys.readouterr().err
 
 
+def test_damaged_runs_are_told_of_when_all_others_have_been_sent(uri, tmp_path, capsys):
+    for name in ("a", "b", "c", "d"):
+        run_folder(tmp_path / "runs" / name, rows_of([True]), experiment="damaged")
+    (tmp_path / "runs/a/run.json").write_text("{")
+    (tmp_path / "runs/c/metrics.json").write_text("{")
+    assert compare.main(["--upload", str(tmp_path / "runs"), "--tracking-uri", uri]) == 2
+    out, err = capsys.readouterr()
+    assert {line.split()[-1] for line in out.splitlines()} == {run.info.run_id for run in runs_of(uri, "damaged")}
+    assert (out.count("\n"), err.count("\n")) == (2, 1)
+    assert "a/run.json is damaged" in err
+    assert err.endswith("; 1 more can't be sent either\n")
+
+
+def test_a_damaged_cell_does_not_keep_its_sweep_from_being_sent(uri, tmp_path, monkeypatch):
+    answer_by(monkeypatch)
+    elsewhere = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    evaluate_all(sweep_of(tmp_path / "grid", tracking_uri=elsewhere, experiment="holed"), lambda _: None)
+    (tmp_path / "grid/b/run.json").write_text("{")
+    sent = upload_all([tmp_path / "grid"], tracking_uri=uri, store=tmp_path)
+    names = [next(sent).name for _ in range(3)]
+    with pytest.raises(ValueError, match="b/run.json is damaged"):
+        next(sent)
+    (parent,) = parents(uri, "holed")
+    assert names[-1] == "sweep grid"
+    assert set(cells(uri, parent)) == {"a", "c"}
+
+
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
