@@ -5,6 +5,7 @@ from __future__ import annotations
 import getpass
 import hashlib
 import json
+import os
 import shlex
 import socket
 import subprocess
@@ -31,6 +32,8 @@ PACKAGES = ("torch", "transformers", "ray", "latentmas-ray")
 """Packages whose versions are kept."""
 CODE = Path(__file__).parents[1]
 """The package that the run is made by."""
+SAME_START = 10.0
+"""Seconds by which two readings of when a process began may differ, as clocks are set."""
 GIT_SECONDS = 10
 """How long git may take."""
 
@@ -75,8 +78,29 @@ def began_at(folder: RunFolder) -> float:
     return noted or min((row.started for row in folder.read(texts=False) if row.started), default=0.0)
 
 
+def worker_of(facts: Mapping[str, Any]) -> int:
+    """The id of another process of this machine that a run goes on in; 0 if there is none that can be seen from here.
+
+    Args:
+        facts: What is noted of the run. One that was killed goes on as far as they know.
+    """
+    import psutil
+
+    pid = facts.get("pid", os.getpid())
+    if facts.get("status") != "RUNNING" or facts.get("host") != socket.gethostname() or pid == os.getpid():
+        return 0
+    try:
+        process = psutil.Process(pid)
+        same = abs(process.create_time() - facts["pid_since"]) < SAME_START  # else its id was given out again
+        return pid if same and process.status() != psutil.STATUS_ZOMBIE else 0
+    except psutil.Error:
+        return 0
+
+
 def facts_of_now() -> dict[str, Any]:
     """What this process can tell of itself."""
+    import psutil
+
     commit, dirty = git_commit(CODE)
     return {
         "backend": BACKEND,
@@ -85,6 +109,8 @@ def facts_of_now() -> dict[str, Any]:
         "command": without_secrets(shlex.join(["python", *sys.argv])),
         "user": _user(),
         "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "pid_since": psutil.Process().create_time(),
         "versions": {name: _version(name) for name in PACKAGES},
     }
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from pipeline.runtime.facts import FILE, FolderLedger, note
+from pipeline.runtime.facts import FILE, FolderLedger, note, worker_of
 from pipeline.runtime.finished import read_runs, run_folders
 from pipeline.runtime.results import RunFolder
 from pipeline.runtime.sweeps import SweepCell, grouped, send_parent
@@ -35,8 +35,8 @@ def upload_all(paths: Sequence[Path], *, tracking_uri: str | None, store: Path) 
         store: Folder of the default store.
 
     Raises:
-        ValueError: A path holds no run; the store can't be used, which ends it at once; or runs are damaged, which is
-            told when all others are there.
+        ValueError: A path holds no run; the store can't be used, which ends it at once; or runs are damaged or
+            go on, which is told when all others are there.
     """
     folders = [RunFolder(path) for path in dict.fromkeys(path for given in paths for path in run_folders(given))]
     faults: list[ValueError] = []
@@ -60,9 +60,11 @@ def _read(folder: RunFolder, tracking_uri: str | None, store: Path) -> tuple[Swe
     """All that is sent of a run that has ended, in whatever way.
 
     Raises:
-        ValueError: The run is damaged.
+        ValueError: The run is damaged, or goes on.
     """
     cell = _cell(folder, tracking_uri, store)
+    if pid := worker_of(cell.facts):
+        raise ValueError(f"{str(folder.path)!r} is still going on, in process {pid}; send it when it has ended")
     if status_of(cell.facts, folder.read_json("metrics.json")) == "FINISHED":
         read_runs([folder.path])  # which complains of what is damaged
     return cell, run_record(folder, cell.config)
@@ -98,8 +100,10 @@ def _siblings(places: Iterable[Path], tracking_uri: str | None, store: Path) -> 
 
 
 def _send_parents(cells: Sequence[SweepCell]) -> Iterator[Uploaded]:
-    """Sends the sweeps of some cells, as far as the store has any of their cells."""
-    for group in (group for group in grouped(cells) if any(cell.run_id for cell in group)):
+    """Sends the sweeps of some cells, as far as the store has any of their cells; those that go on do it."""
+    for group in grouped(cells):
+        if not any(cell.run_id for cell in group) or any(worker_of(cell.facts) for cell in group):
+            continue
         first = group[0]
         try:
             run_id = send_parent(group)

@@ -1,5 +1,7 @@
 """run.json: what is noted of a run, by whoever notes it."""
 
+import os
+import socket
 import subprocess
 import threading
 
@@ -54,6 +56,8 @@ def test_what_cannot_be_known_later_is_noted_and_the_first_start_stays(folder, m
     assert told["command"] == "python jobs/eval.py --tracking-uri http://***@lab --out 'a b'"
     assert (told["status"], told["tracked"], told["backend"]) == ("RUNNING", False, "hf")
     assert told["versions"]["torch"]
+    assert (told["pid"], told["host"]) == (os.getpid(), socket.gethostname())
+    assert told["pid_since"] <= told["started"]
     assert told["questions"]["place"] == {"path": "openai/gsm8k", "config_name": "main", "split": "test"}
     note(folder, notices=["lost"], status="KILLED")
     note_begin(folder, DataConfig(task="gsm8k"), asked(2))

@@ -1,8 +1,11 @@
 """Runs and sweeps that are sent after they have ended. Answers are made up; no cluster is started."""
 
 import json
+import os
+import socket
 from pathlib import Path
 
+import psutil
 import pytest
 
 from finished import rows_of, run_folder
@@ -227,6 +230,38 @@ def test_a_damaged_cell_does_not_keep_its_sweep_from_being_sent(uri, tmp_path, m
     (parent,) = parents(uri, "holed")
     assert names[-1] == "sweep grid"
     assert set(cells(uri, parent)) == {"a", "c"}
+
+
+def goes_on(folder, **changes):
+    """Notes that a run goes on in the process that has started this one."""
+    pid = os.getppid()
+    own = {"pid": pid, "pid_since": psutil.Process(pid).create_time(), "host": socket.gethostname()}
+    note(RunFolder(folder), status="RUNNING", **{**own, **changes})
+
+
+def test_a_run_that_another_process_works_on_is_refused(uri, tmp_path):
+    run_folder(tmp_path / "run", rows_of([True]), finished=False, experiment="goes on")
+    goes_on(tmp_path / "run")
+    with pytest.raises(ValueError, match=f"run' is still going on, in process {os.getppid()}"):
+        list(upload_all([tmp_path / "run"], tracking_uri=uri, store=tmp_path))
+    assert runs_of(uri, "goes on") == []
+
+
+@pytest.mark.parametrize("changes", [{"host": "another"}, {"pid_since": 1.0}, {"pid": os.getpid()}, {"pid": 2**30}])
+def test_a_run_whose_process_is_gone_or_cannot_be_seen_is_sent(changes, uri, tmp_path):
+    run_folder(tmp_path / "run", rows_of([True]), finished=False)
+    goes_on(tmp_path / "run", **changes)
+    assert list(upload_all([tmp_path / "run"], tracking_uri=uri, store=tmp_path))
+
+
+def test_a_sweep_is_not_said_to_be_over_while_one_of_its_cells_goes_on(uri, tmp_path, monkeypatch):
+    answer_by(monkeypatch)
+    elsewhere = f"sqlite:///{tmp_path / 'elsewhere.db'}"
+    evaluate_all(sweep_of(tmp_path / "grid", tracking_uri=elsewhere, experiment="half way"), lambda _: None)
+    goes_on(tmp_path / "grid/b")
+    (sent,) = upload_all([tmp_path / "grid/a"], tracking_uri=uri, store=tmp_path)
+    (parent,) = parents(uri, "half way")
+    assert (sent.name, parent.info.status) == ("single-embedded", "RUNNING")
 
 
 @pytest.mark.parametrize(
