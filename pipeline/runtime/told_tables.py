@@ -9,6 +9,8 @@ from pipeline.tracking import Table
 
 LONGEST = 2000
 """Characters of a text that are shown; the Parquet file holds all of it."""
+MOST = 3000
+"""Rows that are shown: a browser loads all of them at once. The Parquet file holds the others too."""
 SHOWN = (
     "question_id",
     "question",
@@ -40,8 +42,12 @@ AGENTS = (
 
 
 def predictions_table(rows: Sequence[Prediction]) -> Table:
-    """A row a question."""
-    return Table(columns=SHOWN, rows=[[_shortened(getattr(row, name)) for name in SHOWN] for row in rows])
+    """A row a question; of very many the first ones, and one that says where the others are."""
+    table = [[_shortened(getattr(row, name)) for name in SHOWN] for row in rows[:MOST]]
+    if left_out := len(rows) - len(table):
+        told = ["...", f"{left_out} rows left out; predictions.parquet has all {len(rows)}"]
+        table.append([*told, *[None] * (len(SHOWN) - len(told))])
+    return Table(columns=SHOWN, rows=table)
 
 
 def agents_table(rows: Sequence[Prediction]) -> Table:

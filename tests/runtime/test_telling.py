@@ -9,7 +9,7 @@ from pipeline.config import RunConfig
 from pipeline.runtime.facts import note
 from pipeline.runtime.results import RunFolder
 from pipeline.runtime.telling import run_name, run_record
-from pipeline.runtime.told_tables import LONGEST, agents_table, predictions_table
+from pipeline.runtime.told_tables import LONGEST, MOST, agents_table, predictions_table
 from trackers import asked, row
 
 
@@ -90,3 +90,13 @@ def test_the_agents_table_adds_up_what_each_role_took():
         ("solver", 1.0, 0.25, 8),
     ]
     assert agents_table([]).rows == []
+
+
+def test_a_table_of_very_many_rows_is_cut_and_says_where_the_others_are():
+    (one,) = rows_of([True])
+    whole = predictions_table([one] * MOST).rows
+    assert {line[0] for line in whole} == {"q0"}
+    *shown, last = predictions_table([one] * (MOST + 2)).rows
+    assert shown == whole
+    assert last[:3] == ["...", f"2 rows left out; predictions.parquet has all {MOST + 2}", None]
+    assert len(last) == len(shown[0])
