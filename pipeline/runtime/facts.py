@@ -171,11 +171,11 @@ class FolderLedger:
         """Ids of the questions whose traces a run has."""
         return frozenset(read_facts(self.folder).get("traced", {}).get(run_id, []))
 
-    def add_traced(self, run_id: str, question_id: str) -> None:
-        """Notes one more."""
+    def add_traced(self, run_id: str, question_ids: Sequence[str]) -> None:
+        """Notes some more; this writes all of the file, so that one by one thousands would take long."""
         with _WRITING:
             traced = read_facts(self.folder).get("traced", {})
-            note(self.folder, traced={**traced, run_id: [*traced.get(run_id, []), question_id]})
+            note(self.folder, traced={**traced, run_id: [*traced.get(run_id, []), *question_ids]})
 
 
 def _origin(data: DataConfig) -> tuple[str, Mapping[str, str]]:

@@ -110,8 +110,8 @@ class Ledger(Protocol):
     def traced(self, run_id: str) -> frozenset[str]:
         """Ids of the questions whose traces are there."""
 
-    def add_traced(self, run_id: str, question_id: str) -> None:
-        """Remembers one more."""
+    def add_traced(self, run_id: str, question_ids: Sequence[str]) -> None:
+        """Remembers some more."""
 
 
 class NoLedger:
@@ -136,8 +136,8 @@ class NoLedger:
         """None."""
         return frozenset()
 
-    def add_traced(self, run_id: str, question_id: str) -> None:
-        """Forgets it."""
+    def add_traced(self, run_id: str, question_ids: Sequence[str]) -> None:
+        """Forgets them."""
 
 
 def numbers(metrics: Mapping[str, Any], prefix: str = "") -> Iterable[tuple[str, float]]:

@@ -19,6 +19,8 @@ from pipeline.tracking.traces import log_traces
 
 METRICS_AT_ONCE = 1000
 """What MLflow takes in one request."""
+TRACES_AT_ONCE = 100
+"""Traces that are remembered together: as many are sent again at most, to the same effect, by who is killed."""
 TABLES = "mlflow.loggedArtifacts"
 """MLflow's tag that names the tables of a run."""
 
@@ -95,14 +97,20 @@ def _log_made(client: Any, run_id: str, made: Mapping[str, bytes]) -> None:
 
 
 def _log_traces(store: Store, opened: Opened, record: RunRecord, ledger: Ledger) -> None:
-    """Sends the traces that are not there yet, each remembered as soon as it is."""
+    """Sends the traces that are not there yet, and remembers them, also where the store fails half way."""
     there = ledger.traced(opened.run_id)
-    for row in (row for row in record.traced if row.question_id not in there):
-        log_traces(
-            tracking_uri=store.uri,
-            experiment_id=opened.experiment_id,
-            run_id=opened.run_id,
-            rows=[row],
-            task=record.task,
-        )
-        ledger.add_traced(opened.run_id, row.question_id)
+    rows = iter([row for row in record.traced if row.question_id not in there])
+    while batch := list(islice(rows, TRACES_AT_ONCE)):
+        sent: list[str] = []
+        try:
+            for row in batch:
+                log_traces(
+                    tracking_uri=store.uri,
+                    experiment_id=opened.experiment_id,
+                    run_id=opened.run_id,
+                    rows=[row],
+                    task=record.task,
+                )
+                sent.append(row.question_id)
+        finally:
+            ledger.add_traced(opened.run_id, sent)

@@ -93,8 +93,8 @@ def test_a_ledger_knows_a_run_in_every_store_and_what_was_traced_there(folder):
     ledger.opened("http://b", "2")
     assert (ledger.run_ids("http://u:q@a"), ledger.run_ids("http://b")) == (["1", "2"], ["2", "1"])
     assert ledger.run_ids("http://unheard-of") == ["2", "1"]  # perhaps one of these stores under another name
-    ledger.add_traced("1", "q0")
-    ledger.add_traced("1", "q1")
+    ledger.add_traced("1", ["q0"])
+    ledger.add_traced("1", ["q1"])
     assert (ledger.traced("1"), ledger.traced("2")) == ({"q0", "q1"}, frozenset())
     assert "p@" not in (folder.path / "run.json").read_text()
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from finished import rows_of
 from pipeline.tracking import (
     NoLedger,
     Point,
@@ -16,6 +17,7 @@ from pipeline.tracking import (
     open_parent,
     open_record,
     send_record,
+    sending,
 )
 from pipeline.tracking.opening import metric_name
 from pipeline.tracking.record import flattened, numbers
@@ -178,3 +180,37 @@ def test_numbers_and_settings_in_mappings_get_names_of_their_own():
         **{"roles.solver.model": "m", "none": "{}"},
     }
     assert metric_name("x" * 300) == "x" * 250
+
+
+class Traces(Memory):
+    """Remembers which traces were sent, and how they were told of."""
+
+    def __init__(self):
+        super().__init__()
+        self.batches = []
+
+    def traced(self, run_id):
+        return frozenset(name for batch in self.batches for name in batch)
+
+    def add_traced(self, run_id, question_ids):
+        self.batches.append(list(question_ids))
+
+
+def test_traces_are_remembered_in_batches_and_those_before_a_failure_are_not_sent_again(store, tmp_path, monkeypatch):
+    sent = []
+
+    def log(*, rows, **_):
+        if rows[0].question_id == "q4" and "q4" not in sent:
+            sent.append("q4")
+            raise OSError("gone")
+        sent.append(rows[0].question_id)
+
+    monkeypatch.setattr(sending, "log_traces", log)
+    monkeypatch.setattr(sending, "TRACES_AT_ONCE", 3)
+    ledger, told = Traces(), record(tmp_path, traced=rows_of([True] * 7))
+    with pytest.raises(OSError, match="gone"):
+        send(store, told, ledger)
+    assert ledger.batches == [["q0", "q1", "q2"], ["q3"]]
+    send(store, told, ledger)
+    assert ledger.batches[2:] == [["q4", "q5", "q6"]]
+    assert sent == ["q0", "q1", "q2", "q3", "q4", "q4", "q5", "q6"]
