@@ -71,7 +71,7 @@ def expanded(cells: Sequence[Mapping[str, Any]], grid: Grid, base: Mapping[str, 
 
     Args:
         cells: What differs, run by run, each with a `name` if wanted.
-        grid: What is crossed with all of them.
+        grid: What is crossed with all of them; a value that is given twice counts once.
         base: The settings that all of them share.
 
     Raises:
@@ -83,9 +83,15 @@ def expanded(cells: Sequence[Mapping[str, Any]], grid: Grid, base: Mapping[str, 
             "sweep.py needs what differs between runs: several values of a flag (--seed 0,1), --cells or --grid, "
             "or any of them in the file of --config"
         )
+    grid = {name: _different(values) for name, values in grid.items()}
     given = cells or [{}]
     points = len(given) * len(list(product(*grid.values())))
     return Expansion(cells=[cell for one in given for cell in _crossed(one, grid, base)], points=points)
+
+
+def _different(values: Sequence[Any]) -> list[Any]:
+    """Values in order, each once; they may be lists or mappings."""
+    return [value for place, value in enumerate(values) if value not in values[:place]]
 
 
 def _crossed(cell: Mapping[str, Any], grid: Grid, base: Mapping[str, Any]) -> Iterator[Cell]:

@@ -53,6 +53,12 @@ def test_points_that_are_the_same_run_are_one_cell_named_by_what_has_an_effect()
     assert "17 of the grid's 48 points" in found.told
 
 
+def test_a_value_that_is_given_twice_counts_once():
+    found = expanded([], {"seed": [0, 1, 0], "chat_options": [{}, {}]}, BASE)
+    assert (found.points, found.told) == (2, "")
+    assert [cell.name for cell in found.cells] == [cell.name for cell in cells({"seed": [0, 1], "chat_options": [{}]})]
+
+
 def test_experts_have_an_effect_only_where_a_graph_has_some():
     grid = {"graph": ["sequential", "hierarchical"], "experts": ["parallel", "chained"]}
     assert names(grid) == ["sequential", "hierarchical-parallel", "hierarchical-chained"]
