@@ -18,7 +18,17 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from jobs.asks.asking import KINDS, METHODS, methods_of, question_of
 from jobs.checks import checked
-from jobs.cli import STOPPED, add_setting, add_switch, as_interrupt, complain, parse, plain_parser, reader_gone
+from jobs.cli import (
+    STOPPED,
+    add_setting,
+    add_switch,
+    as_interrupt,
+    complain,
+    parse,
+    plain_parser,
+    reader_gone,
+    result_stream,
+)
 from jobs.series import console
 from pipeline.config import RunConfig, settings
 from pipeline.runtime.planned import PlannedRun
@@ -59,7 +69,7 @@ class Request:
 def main(argv: Sequence[str] | None = None) -> int:
     """Asks one question; returns the exit code."""
     signal.signal(signal.SIGTERM, as_interrupt)
-    result = sys.stdout
+    result = result_stream()
     try:
         request = prepare(list(sys.argv[1:] if argv is None else argv))
         with redirect_stdout(sys.stderr):  # libraries may have things to say
@@ -98,7 +108,8 @@ def prepare(argv: Sequence[str]) -> Request:
 def ask_parser() -> ArgumentParser:
     """Flags of eval.py that make sense for one question, and those that the question itself has."""
     parser = plain_parser(PROG, __doc__.split("\n", 1)[0])
-    parser.add_argument("question", type=str, help="what is asked, in quotes; - reads it from stdin")
+    asked = "what is asked, in quotes; - reads it from stdin, and one that begins with a dash comes last, after --"
+    parser.add_argument("question", type=str, help=asked)
     parser.add_argument(
         "--methods", type=str, default=",".join(METHODS), help="which methods, with commas between them"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import os.path
 import re
@@ -11,7 +12,7 @@ import typing
 from collections.abc import Sequence
 from itertools import pairwise
 from types import NoneType, UnionType
-from typing import Any, Literal, NoReturn
+from typing import Any, Literal, NoReturn, TextIO
 
 from jsonargparse import ArgumentParser
 
@@ -133,6 +134,11 @@ def config_of(values: dict[str, Any]) -> RunConfig:
     """The run's settings among parsed values."""
     names = {s.name for s in settings()}
     return RunConfig.from_flat({name: value for name, value in values.items() if name in names})
+
+
+def result_stream() -> TextIO:
+    """Stdout, which is for a command's result alone; where it was closed (`>&-`) a stream that nobody reads."""
+    return sys.stdout or io.StringIO()  # the interpreter has none at all then, whatever its types say
 
 
 def reader_gone() -> int:

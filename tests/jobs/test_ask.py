@@ -94,6 +94,20 @@ def test_answers_that_nobody_reads_end_the_command_without_a_traceback(model_dir
     assert "BrokenPipe" not in done.stderr
 
 
+def test_a_command_without_any_stdout_shows_how_it_answers(model_dir):
+    command = [sys.executable, str(ROOT / "jobs/ask.py"), "1+1?", *SHORT, "--methods", "single", "--model", model_dir]
+    closed = ["sh", "-c", 'exec "$@" >&-', "sh", *command]
+    done = subprocess.run(closed, stderr=subprocess.PIPE, text=True, timeout=200, check=False)
+    assert (done.returncode, "Single" in done.stderr) == (0, True)
+    assert "Error" not in done.stderr
+
+
+def test_a_question_may_begin_with_a_dash_after_two_dashes(model_dir, capsys):
+    argv = ["--model", str(model_dir), *SHORT, "--methods", "single", "--json", "--", "-1 + 3?"]
+    assert ask.main(argv) == 0
+    assert json.loads(capsys.readouterr().out)["question"] == "-1 + 3?"
+
+
 def test_the_line_of_json_tells_what_was_used_and_who_is_right(asked):
     code, out, err = asked("1+1?", *SHORT, "--gold", "2", "--json")
     assert code == 0
