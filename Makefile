@@ -62,8 +62,9 @@ report: $(READY)
 	  || test $$? -eq 3 || { echo "go on with: make report REPORT=$(REPORT)" >&2; exit 1; }
 	@$(BIN)/python jobs/compare.py $(REPORT)/runs/single* $(REPORT)/runs/text-* $(REPORT)/runs/latent-sequential* $(REPORT)/runs/latent-hierarchical* \
 	  --lenient --markdown $(REPORT)/table.md --latex $(REPORT)/table.tex
-	@$(BIN)/python jobs/compare.py $(REPORT)/runs --lenient --markdown $(REPORT)/everything.md --csv $(REPORT)/everything.csv --html $(REPORT)/report.html > /dev/null
 	@$(BIN)/python jobs/analyze.py $(REPORT)/runs --out $(REPORT)/figures > $(REPORT)/figures.json
+	@$(BIN)/python jobs/compare.py $(REPORT)/runs --lenient --markdown $(REPORT)/everything.md --csv $(REPORT)/everything.csv --html $(REPORT)/report.html \
+	  --figures $(REPORT)/figures > /dev/null
 	@echo "The table: $(REPORT)/table.md, table.tex; every run: everything.md, everything.csv; figures: figures/figures.md; all on one page: report.html"
 
 # Tests that need a cluster run in one process, one after another: two Ray heads on one machine disturb each other.

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING
 
 from jobs import uploads
 from jobs.cli import BAD_INPUT, complain, reader_gone
+from jobs.gallery import read_gallery
 from jobs.sources import Sources, gather
+from pipeline.validation import require
 
 if TYPE_CHECKING:
     from pipeline.reports import Comparison, Literature, Report
@@ -34,13 +36,23 @@ STDOUT = "-"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Origin:
+    """What a page has besides the report."""
+
+    command: str
+    """The command that made it."""
+    figures: Path | None
+    """Folder of figures to show; without it those that the runs alone can give."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Format:
     """One way to write a report to a file."""
 
     help: str
     """What is in it."""
-    write: Callable[[Report, str], str]
-    """Its text, of a report and the command that made it."""
+    write: Callable[[Report, Origin], str]
+    """Its text."""
 
 
 FORMATS: Mapping[str, Format] = {
@@ -64,10 +76,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     try:
         _check_files(files)
+        require(options.figures is None or options.html, "figures", str(options.figures), "none, without --html FILE")
         report = report_on(compared(sources_of(options), options.differing), literature(), lenient=options.lenient)
         command = without_secrets(shlex.join(["python", f"jobs/{PROG}", *given]))  # pages are handed around
+        origin = Origin(command=command, figures=options.figures)
         for name, file in files.items():
-            _write(f"--{name}", file, FORMATS[name].write(report, command))
+            _write(f"--{name}", file, FORMATS[name].write(report, origin))
     except DifferingRunsError as error:
         complain(PROG, error)
         sys.stderr.writelines(f"  {line}\n" for line in error.differences)
@@ -97,6 +111,8 @@ def command_line() -> argparse.ArgumentParser:
     add("--details", action="store_true", help="also show every run, and the spread over seeds")
     for name, kind in FORMATS.items():
         add(f"--{name}", metavar="FILE", help=kind.help)
+    figures = "folder of analyze.py whose figures the page is to show; without it those that need no model"
+    add("--figures", type=Path, metavar="DIR", help=figures)
     add("--upload", nargs="+", metavar="RUN_DIR", help="send runs to MLflow instead (--upload --help)")
     return parser
 
@@ -171,11 +187,12 @@ def show(report: Report, *, details: bool) -> None:
         console.print(f"note: {note}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _page(report: Report, command: str) -> str:
+def _page(report: Report, origin: Origin) -> str:
     from pipeline.reports.figures import run_figures
     from pipeline.reports.page import as_page
 
-    return as_page(report, run_figures(report.comparison.runs), command=command)
+    drawings = read_gallery(origin.figures) if origin.figures else run_figures(report.comparison.runs)
+    return as_page(report, drawings, command=origin.command)
 
 
 def _check_files(files: Mapping[str, str]) -> None:

@@ -1,7 +1,8 @@
-"""Figures on disk: their files, and an index with captions."""
+"""Figures on disk: their files, and an index with captions, from which they can be read again."""
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from pipeline.reports.figures import Drawing
 
 INDEX = "figures.md"
+"""For people."""
+CATALOGUE = "captions.json"
+"""The same for programs: name, title and caption of each figure."""
 
 
 @dataclass(kw_only=True)
@@ -52,17 +56,19 @@ class Gallery:
         sys.stderr.write(f"left out, {figures}: {why}\n")
 
     def close(self) -> list[Path]:
-        """Puts the figures in order and writes the index.
+        """Puts the figures in order and writes the indexes.
 
         Returns:
             All files that are in the folder because of this gallery.
 
         Raises:
-            ValueError: The index can't be written.
+            ValueError: They can't be written.
         """
         self.drawings.sort(key=lambda drawing: drawing.name)
         self._write(INDEX, self._index().encode())
-        return [self.folder / name for name in (INDEX, *(n for one in self.drawings for n in files_of(one)))]
+        self._write(CATALOGUE, self._catalogue().encode())
+        names = (INDEX, CATALOGUE, *(name for one in self.drawings for name in files_of(one)))
+        return [self.folder / name for name in names]
 
     def _index(self) -> str:
         """All figures with their captions, as Markdown."""
@@ -76,6 +82,10 @@ class Gallery:
         if self.left_out:
             parts += ["## Left out", "\n".join(f"- {escaped(line)}" for line in self.left_out)]
         return "\n\n".join(parts) + "\n"
+
+    def _catalogue(self) -> str:
+        told = [{"name": one.name, "title": one.title, "caption": one.caption} for one in self.drawings]
+        return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
 
     def _write(self, name: str, content: bytes) -> None:
         try:
@@ -94,3 +104,29 @@ def files_of(drawing: Drawing) -> dict[str, bytes]:
         f"{drawing.name}.svg": drawing.svg.encode(),
         f"{drawing.name}.csv": drawing.csv.encode(),
     }
+
+
+def read_gallery(folder: Path) -> list[Drawing]:
+    """The figures that a gallery has left in a folder.
+
+    Raises:
+        ValueError: There are none, or a file of theirs is missing or damaged.
+    """
+    from pipeline.reports.figures import Drawing
+
+    if not (folder / CATALOGUE).is_file():
+        raise ValueError(f"--figures {str(folder)!r} has no {CATALOGUE}; give a folder that analyze.py has written to")
+    try:
+        return [
+            Drawing(
+                name=told["name"],
+                title=told["title"],
+                caption=told["caption"],
+                png=(folder / f"{told['name']}.png").read_bytes(),
+                svg=(folder / f"{told['name']}.svg").read_text("utf-8"),
+                csv=(folder / f"{told['name']}.csv").read_text("utf-8"),
+            )
+            for told in json.loads((folder / CATALOGUE).read_text("utf-8"))
+        ]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ValueError(f"--figures {str(folder)!r} is damaged ({error}); run analyze.py again") from error

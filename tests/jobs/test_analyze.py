@@ -60,7 +60,9 @@ def test_all_figures_are_drawn_written_and_logged(tmp_path, model_dir, capsys):
     ]
     assert told["left_out"] == []
     files = [name for figure in told["figures"].values() for name in figure["files"]]
-    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted([*files, "figures.md"])
+    assert sorted(path.name for path in (tmp_path / "figures").iterdir()) == sorted(
+        [*files, "captions.json", "figures.md"]
+    )
     numbers = told["figures"]["figure-5-thoughts-and-tokens"]["numbers"]
     # three agents, two questions, and of m the smallest one, as the usual one is not there
     assert (
@@ -71,7 +73,7 @@ def test_all_figures_are_drawn_written_and_logged(tmp_path, model_dir, capsys):
     client = mlflow.MlflowClient(tracking_uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
     [run] = client.search_runs([client.get_experiment_by_name("latentmas/analysis").experiment_id])
     assert (run.info.run_name, run.data.tags["kind"]) == ("figures", "analysis")
-    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {*files, "figures.md"}
+    assert {file.path for file in client.list_artifacts(run.info.run_id)} == {*files, "captions.json", "figures.md"}
 
 
 def test_figures_that_lack_runs_are_left_out_with_what_is_missing(tmp_path, model_dir, capsys):

@@ -7,6 +7,8 @@ import pytest
 
 from finished import rows_of, run_folder
 from jobs import compare
+from jobs.gallery import Gallery
+from pipeline.reports.figures import Drawing
 
 
 @pytest.fixture(autouse=True)
@@ -240,3 +242,42 @@ def test_runs_by_their_ids_stand_beside_folders_and_what_a_folder_has_is_not_tak
     assert (len(names), names[0]) == (3, "single")
     assert len(notes) == 1
     assert notes[0].startswith("single-embedded: left out")
+
+
+def drawing(name, **parts):
+    words = {"title": "Two <clouds>", "caption": "n = 3", "svg": "<svg>points</svg>", "csv": "x\n1\n", "png": b"pixels"}
+    return Drawing(name=name, **{**words, **parts})
+
+
+def test_a_page_shows_the_figures_of_analyze_where_it_is_told_their_folder(tmp_path):
+    methods(tmp_path / "runs")
+    gallery = Gallery(folder=tmp_path / "figures")
+    gallery.open()
+    for name in ("figure-6-drift", "figure-5-clouds"):
+        gallery.add(drawing(name, svg=f"<svg>{name}</svg>"))
+    gallery.close()
+    assert compare.main(["runs", "--html", "told.html", "--figures", "figures"]) == 0
+    page = (tmp_path / "told.html").read_text()
+    assert page.index("<svg>figure-5-clouds</svg>") < page.index("<svg>figure-6-drift</svg>")
+    assert "Two &lt;clouds&gt;" in page
+    assert page.count("<svg") == 2
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (["--html", "told.html", "--figures", "runs"], "--figures 'runs' has no captions.json; give a folder that"),
+        (["--html", "told.html", "--figures", "torn"], "--figures 'torn' is damaged"),
+        (["--html", "told.html", "--figures", "empty"], "--figures 'empty' is damaged"),
+        (["--figures", "torn"], "--figures is 'torn'; allowed: none, without --html FILE"),
+    ],
+)
+def test_figures_that_cannot_be_shown_are_one_line(argv, words, tmp_path, capsys):
+    methods(tmp_path / "runs")
+    for name, text in (("torn", "["), ("empty", '[{"name": "figure", "title": "t", "caption": "c"}]')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "captions.json").write_text(text)
+    assert compare.main(["runs", *argv]) == 2
+    err = capsys.readouterr().err
+    assert words in err
+    assert err.count("\n") == 1
