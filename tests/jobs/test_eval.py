@@ -178,6 +178,7 @@ def test_a_method_runs_end_to_end(run_eval, method, tmp_path):
 
 
 @pytest.mark.ray
+@pytest.mark.slow
 def test_answers_do_not_depend_on_replicas_or_batch_size_and_config_gives_the_same_run(run_eval, tmp_path):
     _, one = run_eval("--batch-size", "8", "--out", "one", "--limit", "16")
     _, three = run_eval("--batch-size", "2", "--replicas", "3", "--out", "three", "--limit", "16")
@@ -201,7 +202,7 @@ def test_a_question_that_cannot_be_answered_stays_unscored_and_costs_no_other(ru
 
 
 @pytest.mark.ray
-@pytest.mark.parametrize("signal_number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("signal_number", [pytest.param(signal.SIGINT, marks=pytest.mark.slow), signal.SIGTERM])
 def test_a_stopped_run_keeps_its_rows_and_resume_gives_the_undisturbed_answers(
     signal_number, ray_head, model_dir, tmp_path
 ):

@@ -65,7 +65,7 @@ ONE = ("--graph", "sequential")
 @pytest.mark.parametrize(
     ("graph", "where"),
     [
-        (ONE, ["--replicas", "3"]),
+        pytest.param(ONE, ["--replicas", "3"], marks=pytest.mark.slow),
         (ONE, [*SPREAD, "planner=1,critic=1,refiner=1,solver=1"]),
         (ONE, [*SPREAD, "2", "--transport", "reencode"]),
         (ONE, [*SPREAD, "2", "--transport", "gloo"]),
@@ -73,7 +73,7 @@ ONE = ("--graph", "sequential")
         pytest.param(ONE, [*SPREAD, "planner=1,critic=1,refiner=1,solver=2"], marks=pytest.mark.slow),
         (("--graph", "hierarchical"), [*SPREAD, "2"]),
         pytest.param(("--graph", "hierarchical"), [*SPREAD, "4", "--transport", "reencode"], marks=pytest.mark.slow),
-        (("--method", "text_mas"), [*SPREAD, "2"]),
+        pytest.param(("--method", "text_mas"), [*SPREAD, "2"], marks=pytest.mark.slow),
     ],
     ids=lambda value: " ".join(value).replace("--", ""),
 )
