@@ -242,11 +242,13 @@ def f():
     "leaves a daemon behind": """
 import os, time
 def f():
-    if os.fork() == 0:
+    child = os.fork()
+    if child == 0:
         os.setsid()
         if os.fork() == 0:
             time.sleep(1000)
         os._exit(0)
+    os.waitpid(child, 0)  # then the daemon is there, and out of reach of what ends the others
     return 'done'""",
     "starts a program": "import subprocess\ndef f():\n    return subprocess.run(['/bin/true']) and 'done'",
     "replaces itself by a program": "import os\ndef f():\n    os.execv('/bin/sleep', ['sleep', '1000'])",
