@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from jobs.cli import STOPPED, complain
+from jobs.cli import STOPPED, complain, result_stream
 from jobs.gallery import Gallery, files_of
 from pipeline.validation import require
 
@@ -44,7 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         one.name: {"title": one.title, "files": list(files_of(one)), "numbers": dict(one.numbers)}
         for one in gallery.drawings
     }
-    sys.stdout.write(json.dumps({"out": str(gallery.folder), "figures": figures, "left_out": gallery.left_out}) + "\n")
+    result_stream().write(
+        json.dumps({"out": str(gallery.folder), "figures": figures, "left_out": gallery.left_out}) + "\n"
+    )
     return 0
 
 

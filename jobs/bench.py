@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
 
-from jobs.cli import STOPPED, complain
+from jobs.cli import STOPPED, complain, result_stream
 
 PROG = "bench.py"
 COMMANDS = {
@@ -26,7 +26,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if name in ("-h", "--help"):
         sys.stdout.write(usage())
         return 0
-    result = sys.stdout
+    result = result_stream()
     try:
         if name not in COMMANDS:
             raise ValueError(f"{name!r} is no command; there are: {', '.join(COMMANDS)}")

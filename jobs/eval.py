@@ -19,7 +19,18 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any, TextIO
 
 from jobs.checks import checked, located, say_isolation
-from jobs.cli import BROKEN, STOPPED, UNSCORED, add_switch, as_interrupt, complain, config_of, config_parser, parse
+from jobs.cli import (
+    BROKEN,
+    STOPPED,
+    UNSCORED,
+    add_switch,
+    as_interrupt,
+    complain,
+    config_of,
+    config_parser,
+    parse,
+    result_stream,
+)
 from jobs.dry import DryRun
 from jobs.plans import Cell, Origin, Series, by_task, check_series, open_series
 from jobs.series import Metrics, console, run_series, say_unscored
@@ -35,7 +46,7 @@ PROG = "eval.py"
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs an evaluation of one or several tasks; returns the exit code."""
     signal.signal(signal.SIGTERM, as_interrupt)
-    result = sys.stdout
+    result = result_stream()
     try:
         work = prepare(list(sys.argv[1:] if argv is None else argv))
         with redirect_stdout(sys.stderr):  # Ray has things to say on stdout, which is for the result alone

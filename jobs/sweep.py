@@ -25,7 +25,7 @@ import yaml
 from jsonargparse import ArgumentParser
 
 from jobs.checks import located
-from jobs.cli import STOPPED, add_switch, as_interrupt, complain, config_of, config_parser, parse
+from jobs.cli import STOPPED, add_switch, as_interrupt, complain, config_of, config_parser, parse, result_stream
 from jobs.dry import DrySweep
 from jobs.eval import checked_questions
 from jobs.grids import FILE, Expansion, expanded, several_valued, whole_grid
@@ -40,7 +40,7 @@ PROG = "sweep.py"
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs a sweep; returns the exit code."""
     signal.signal(signal.SIGTERM, as_interrupt)
-    result = sys.stdout
+    result = result_stream()
     try:
         work = prepare(list(sys.argv[1:] if argv is None else argv))
         with redirect_stdout(sys.stderr):  # Ray has things to say on stdout, which is for the result alone

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from jobs.cli import STOPPED, complain
+from jobs.cli import STOPPED, complain, result_stream
 
 SECONDS = "60"
 """How long a server may take to answer: longer than in a run, because somebody is waiting for just that."""
@@ -33,7 +33,7 @@ def main(argv: Sequence[str], prog: str) -> int:
 
     try:
         for sent in upload_all(options.upload, tracking_uri=options.tracking_uri, store=base_dir()):
-            sys.stdout.write(f"{sent.name} {sent.uri} {sent.run_id}\n")
+            result_stream().write(f"{sent.name} {sent.uri} {sent.run_id}\n")
     except ValueError as error:
         return complain(prog, error)
     except KeyboardInterrupt:

@@ -203,3 +203,10 @@ def test_cells_of_a_sweep_that_differ_in_their_task_are_told_together(capsys, mo
     (told,) = json.loads(capsys.readouterr().out)["outlines"]
     assert told["cells"] == ["seed0-demo", "seed0-gsm8k"]
     assert [task["task"] for task in told["tasks"]] == ["demo", "gsm8k"]
+
+
+@pytest.mark.parametrize(("job", "more"), [(eval, []), (sweep, ["--seed", "0,1"])], ids=["eval", "sweep"])
+def test_a_job_without_any_stdout_says_what_it_has_to_say_and_ends_well(job, more, monkeypatch, capsys, model_dir):
+    monkeypatch.setattr("sys.stdout", None)  # as Python has it after `>&-`
+    assert job.main(["--dry-run", "--model", str(model_dir), "--limit", "1", *more]) == 0
+    assert "dry run: nothing is started" in capsys.readouterr().err
