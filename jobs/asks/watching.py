@@ -1,6 +1,6 @@
 """The observer that tells what a team does as events. One question at a time.
 
-Shapes: B rows (one), D hidden size.
+Shapes: D hidden size.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Watcher(Observer):
             tell: Gets every event.
         """
         self._lm, self._plan, self._tell = lm, plan, tell
-        self._lens = Lens(lm, [0])
+        self._lens = Lens(lm)
         self._words = _Words(lm, tell)
         self.seconds = 0.0
         self.start()
@@ -50,7 +50,8 @@ class Watcher(Observer):
     def reads(self, scene: Scene) -> None:
         """Tells who reads what."""
         with self._watching():
-            (request,), (prompt,) = scene.requests, scene.prompts
+            request, prompt = scene.request, scene.prompt
+            self._lens = Lens(self._lm)
             inherited = len(request.memory)
             self._tell(
                 AgentReads(
@@ -64,21 +65,21 @@ class Watcher(Observer):
                 )
             )
 
-    def thinks(self, scene: Scene, step: int, hidden_BD: Tensor, embeds_BD: Tensor) -> None:
+    def thinks(self, scene: Scene, step: int, hidden_D: Tensor, embeds_D: Tensor) -> None:
         """Tells what a latent step looks like."""
         with self._watching():
-            self._lens(step, hidden_BD, embeds_BD)
-            self._tell(StepTaken(thought=self._lens.thoughts[0][-1], of=self._plan.thinkers[scene.role]))
+            self._lens(step, hidden_D, embeds_D)
+            self._tell(StepTaken(thought=self._lens.thoughts[-1], of=self._plan.thinkers[scene.role]))
 
-    def writes(self, scene: Scene, row: int, token_id: int) -> None:
+    def writes(self, scene: Scene, token_id: int) -> None:
         """Tells words as soon as they are whole."""
         with self._watching():
             self._words.put(torch.tensor([token_id]))
 
-    def ends(self, scene: Scene, deeds: list[Deed]) -> None:
+    def ends(self, scene: Scene, deed: Deed) -> None:
         """Tells how a turn ended."""
         with self._watching():
-            (deed,), (request,), (prompt,) = deeds, scene.requests, scene.prompts
+            request, prompt = scene.request, scene.prompt
             if deed.segment is None:
                 self._words.end()
             # The last token of a text is fed to nobody, so it takes no position.

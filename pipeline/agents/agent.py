@@ -1,7 +1,7 @@
-"""One agent: a role on a model. It takes turns on batches of questions; it knows neither Ray nor the graph's walk.
+"""One agent: a role on a model. It takes turns on questions; it knows neither Ray nor the graph's walk.
 
-A turn renders the role's prompt, prefills it on the inherited memory, and then either thinks (latent steps; the result
-is a memory segment) or writes (decoding; the result is text).
+A turn renders the role's prompt and brings the inherited memory into place; the engine reads the prompt on top of it,
+and then either thinks (latent steps; the result is a memory segment) or writes (decoding; the result is text).
 """
 
 from __future__ import annotations
@@ -11,31 +11,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import torch
-from torch import Tensor
-
-from pipeline.agents.conduct import Conduct, Deed, Scene, Thinking, TurnRequest, TurnResult
+from pipeline.agents.conduct import Conduct, Scene, Thinking, TurnRequest, TurnResult
 from pipeline.agents.prompting import prompt_ids, prompt_text
-from pipeline.engine import LanguageModel, feed, prefill
+from pipeline.engine import LanguageModel, Lens, Reading, Row, RunningBatch
 from pipeline.graphs import Role
-from pipeline.memory import Inputs, KVBatch, Memory, Segment
+from pipeline.memory import Inputs, Memory, Segment
 from pipeline.records import Transfer, Turn, Usage
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Timing:
-    """How long a batch's turn took."""
+@dataclass(frozen=True, kw_only=True, eq=False)
+class UnderWay:
+    """A turn that the engine works on."""
 
+    scene: Scene
+    row: Row
+    """The question in the running batch."""
     started: float
-    """When it began, seconds since the epoch."""
-    finished: float
-    """When it ended."""
-    seconds: float
-    """A question's share of the time between the two."""
+    """When the turn began, seconds since the epoch."""
     handover: float
-    """A question's share of the time to bring memory into place."""
+    """Seconds that it took to bring memory into place."""
     verifying: float
-    """A question's share of the time to check it."""
+    """Seconds that it took to check it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -46,105 +42,98 @@ class Agent:
     lm: LanguageModel
     conduct: Conduct
     """Whether it thinks or writes."""
-    followers: int = 0
-    """How many agents may go on in place from its memory; room for them is made at once."""
     chat_options: dict[str, Any] = field(default_factory=dict)
     """Settings of the chat template."""
 
-    @torch.inference_mode()
-    def take_turns(self, requests: Sequence[TurnRequest]) -> list[TurnResult]:
-        """Takes one turn on each of a batch of questions.
+    def begin(self, request: TurnRequest, batch: RunningBatch) -> UnderWay | TurnResult:
+        """Begins a turn on a question: lets it enter the running batch.
 
-        Earlier texts are never shortened. A question for which they leave no room in the model's context gets an empty
-        turn that counts as cut off by it: that is the model's doing, and a score like any other.
+        Earlier texts are never shortened. Where they leave no room in the model's context, the turn is empty and counts
+        as cut off by it: that is the model's doing, and a score like any other.
+
+        Returns:
+            The turn, which `end` ends once its row is done; or at once what came of one that is cut off.
 
         Raises:
             ValueError: A memory belongs to another model or question, or a prompt without earlier texts does not fit
                 the model's context.
         """
-        prompts = [self.prompt(request) for request in requests]
-        fits = [self._fits(*turn) for turn in zip(requests, prompts, strict=True)]
-        taken = iter(
-            self._take(
-                [r for r, fit in zip(requests, fits, strict=True) if fit],
-                [p for p, fit in zip(prompts, fits, strict=True) if fit],
-            )
+        prompt = self.prompt(request)
+        if not self._fits(request, prompt):
+            return self._cut_off(request)
+        started, began = time.time(), time.perf_counter()
+        request.memory.verify()
+        opening = time.perf_counter()
+        columns = len(prompt) + self.conduct.columns
+        slot = batch.cache.open(request.memory, columns=columns, move=self.lm.move)
+        self.lm.synchronize()
+        handover = time.perf_counter() - opening
+        lens = Lens(self.lm) if request.traced else None
+        scene = Scene(
+            lm=self.lm,
+            slot=slot,
+            start=slot.length,
+            role=self.role.name,
+            request=request,
+            prompt=prompt,
+            lens=lens,
         )
-        return [next(taken) if fit else self._cut_off(r) for r, fit in zip(requests, fits, strict=True)]
+        self.conduct.observer.reads(scene)
+        family = "" if request.memory else self.role.name
+        row = Row(slot=slot, goal=self.conduct.goal(scene), token_ids=prompt, family=family)
+        batch.add(row)
+        return UnderWay(scene=scene, row=row, started=started, handover=handover, verifying=opening - began)
 
-    @torch.inference_mode()
-    def recall(self, requests: Sequence[TurnRequest], inputs: Sequence[Inputs]) -> list[Segment]:
+    def end(self, turn: UnderWay) -> TurnResult:
+        """Ends a turn whose row is done."""
+        scene, request = turn.scene, turn.scene.request
+        deed = self.conduct.deed(scene, turn.row.goal)
+        self.conduct.observer.ends(scene, deed)
+        prompt = len(scene.prompt)
+        usage = Usage(output_tokens=deed.output_tokens, latent_steps=deed.latent_steps, prefill_tokens=prompt)
+        booked = Turn(
+            role=self.role.name,
+            text=deed.text,
+            finish=deed.finish,
+            usage=usage,
+            seconds=turn.row.seconds + turn.handover + turn.verifying + deed.sign_seconds,
+            transfers=transfers(request.memory, turn.handover),
+            verify_seconds=(turn.verifying if request.memory else 0.0) + deed.sign_seconds,
+            thoughts=deed.thoughts,
+            prompt=self._recorded(request),
+            started=turn.started,
+            finished=time.time(),
+            left_bytes=deed.segment.nbytes if deed.segment else 0,
+        )
+        return TurnResult(turn=booked, segment=deed.segment)
+
+    def recall(self, requests: Sequence[TurnRequest], inputs: Sequence[Inputs], batch: RunningBatch) -> list[Segment]:
         """Rebuilds what this role's agent left behind, on whichever replica it did, from what its model was fed there.
 
-        Nothing is rendered or thought again: all inputs of a question go through the model at once. The segments are
-        those that the agent made, but for rounding; they carry their inputs and are unsigned.
+        Nothing is rendered or thought again: all inputs of a question are read. The segments are those that the agent
+        made, but for rounding; they carry their inputs and are unsigned.
 
         Args:
-            requests: What the agent had got for each question of a batch.
+            requests: What the agent had got for each question.
             inputs: What its model was then fed, for each of them.
+            batch: Where it is computed.
 
         Raises:
             ValueError: A memory belongs to another model or question.
         """
-        assert isinstance(self.conduct, Thinking), f"the {self.role.name} writes and leaves no memory behind"
-        if not requests:
-            return []
-        for request in requests:
+        conduct = self.conduct
+        assert isinstance(conduct, Thinking), f"the {self.role.name} writes and leaves no memory behind"
+        scenes, rows = list[Scene](), list[Row]()
+        for request, fed in zip(requests, inputs, strict=True):
             self._check(request)
-        batch = self._open(requests, columns=max(map(len, inputs)))
-        start = batch.cursor
-        hidden_BD = feed(self.lm, batch, inputs)
-        scene = self._scene(requests, [fed.token_ids.tolist() for fed in inputs], batch, start, hidden_BD)
-        return [self.conduct.segment(scene, row, fed) for row, fed in enumerate(inputs)]
-
-    def _open(self, requests: Sequence[TurnRequest], *, columns: int) -> KVBatch:
-        return self.lm.open([r.memory for r in requests], columns=columns, spare=self.followers * columns)
-
-    def _scene(
-        self,
-        requests: Sequence[TurnRequest],
-        prompts: Sequence[list[int]],
-        batch: KVBatch,
-        start: int,
-        hidden_BD: Tensor,
-    ) -> Scene:
-        return Scene(
-            lm=self.lm,
-            batch=batch,
-            start=start,
-            hidden_BD=hidden_BD,
-            role=self.role.name,
-            requests=requests,
-            prompts=prompts,
-        )
-
-    def _take(self, requests: Sequence[TurnRequest], prompts: Sequence[list[int]]) -> list[TurnResult]:
-        if not requests:
-            return []
-        started, began = time.time(), time.perf_counter()
-        # 1. Bring what each question inherits into one batch, and read the prompts on top of it.
-        verifying = self._verify(requests)
-        opening = time.perf_counter()
-        batch = self._open(requests, columns=max(map(len, prompts)) + self.conduct.columns)
-        self.lm.synchronize()
-        handover = (time.perf_counter() - opening) / len(requests)
-        start = batch.cursor
-        hidden_BD = prefill(self.lm, batch, prompts)
-        # 2. Think or write.
-        scene = self._scene(requests, prompts, batch, start, hidden_BD)
-        self.conduct.observer.reads(scene)
-        deeds = self.conduct.act(scene)
-        self.lm.synchronize()
-        self.conduct.observer.ends(scene, deeds)
-        # 3. Book what was used.
-        timing = _Timing(
-            started=started,
-            finished=time.time(),
-            seconds=(time.perf_counter() - began) / len(requests),
-            handover=handover,
-            verifying=verifying,
-        )
-        return [self._result(*row, timing) for row in zip(requests, prompts, deeds, strict=True)]
+            slot = batch.cache.open(request.memory, columns=len(fed), move=self.lm.move)
+            prompt = fed.token_ids.tolist()
+            scenes.append(
+                Scene(lm=self.lm, slot=slot, start=slot.length, role=self.role.name, request=request, prompt=prompt)
+            )
+            rows.append(Row(slot=slot, goal=Reading(), token_ids=prompt, latents_MD=fed.latents_MD))
+        batch.run(rows)
+        return [conduct.segment(scene, fed) for scene, fed in zip(scenes, inputs, strict=True)]
 
     def prompt(self, request: TurnRequest) -> list[int]:
         """Token ids of the role's prompt for one question."""
@@ -182,37 +171,6 @@ class Agent:
     def _recorded(self, request: TurnRequest) -> str:
         """The prompt as text, for a question that is traced."""
         return prompt_text(self.role, request, self.lm.tokenizer, self.chat_options) if request.traced else ""
-
-    def _verify(self, requests: Sequence[TurnRequest]) -> float:
-        """Checks the digests of signed memory; returns a question's share of the seconds it took."""
-        began = time.perf_counter()
-        for request in requests:
-            request.memory.verify()
-        return (time.perf_counter() - began) / len(requests)
-
-    def _result(
-        self,
-        request: TurnRequest,
-        prompt: list[int],
-        deed: Deed,
-        timing: _Timing,
-    ) -> TurnResult:
-        usage = Usage(output_tokens=deed.output_tokens, latent_steps=deed.latent_steps, prefill_tokens=len(prompt))
-        turn = Turn(
-            role=self.role.name,
-            text=deed.text,
-            finish=deed.finish,
-            usage=usage,
-            seconds=timing.seconds,
-            transfers=transfers(request.memory, timing.handover),
-            verify_seconds=(timing.verifying if request.memory else 0.0) + deed.sign_seconds,
-            thoughts=deed.thoughts,
-            prompt=self._recorded(request),
-            started=timing.started,
-            finished=timing.finished,
-            left_bytes=deed.segment.nbytes if deed.segment else 0,
-        )
-        return TurnResult(turn=turn, segment=deed.segment)
 
 
 def transfers(memory: Memory, seconds: float) -> tuple[Transfer, ...]:

@@ -2,7 +2,7 @@
 
 All vectors are as they enter the first layer, or as the final norm leaves them; float32 on the CPU.
 
-Shapes: N vectors, B rows of a batch, D hidden size, V vocabulary.
+Shapes: N vectors, D hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ AT_ONCE = 512
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Thoughts:
-    """All latent steps of a team on some questions, a row each: by batch, agent, step and question."""
+    """All latent steps of a team on some questions, a row each: by agent, step and question."""
 
     before_ND: Vectors
     """e_t: the input of the position before the step, at first the prompt's last token, then what the last step fed."""
@@ -50,6 +50,17 @@ class Thoughts:
     """The distinct tokens of all prompts that the agents read."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class _Step:
+    """One latent step, as it was seen."""
+
+    number: int
+    turn: tuple[str, str]
+    before_D: Tensor
+    hidden_D: Tensor
+    fed_D: Tensor
+
+
 class Capture(Observer):
     """Keeps what thinking agents are fed, and what comes of it."""
 
@@ -60,36 +71,38 @@ class Capture(Observer):
             lm: The model, which says how tokens enter it.
         """
         self._lm = lm
-        self._before: list[Tensor] = []
-        self._hidden: list[Tensor] = []
-        self._fed: list[Tensor] = []
-        self._rows: list[tuple[int, str, str]] = []
+        self._steps: list[_Step] = []
+        self._last: dict[tuple[str, str], Tensor] = {}  # what each turn was fed last
         self._prompt_ids: set[int] = set()
 
     def reads(self, scene: Scene) -> None:
         """Keeps which tokens the prompts are made of."""
-        self._prompt_ids.update(token for prompt in scene.prompts for token in prompt)
+        self._prompt_ids.update(scene.prompt)
 
-    def thinks(self, scene: Scene, step: int, hidden_BD: Tensor, embeds_BD: Tensor) -> None:
-        """Keeps a step of every row."""
-        last_B = [prompt[-1] for prompt in scene.prompts]
-        self._before.append(self._fed[-1] if step else _entering(self._lm, last_B))
-        self._hidden.append(_kept(hidden_BD))
-        self._fed.append(_kept(embeds_BD * self._lm.input_scale))
-        self._rows += [(step, scene.role, request.question.id) for request in scene.requests]
+    def thinks(self, scene: Scene, step: int, hidden_D: Tensor, embeds_D: Tensor) -> None:
+        """Keeps a step."""
+        turn = scene.role, scene.request.question.id
+        before_D = self._last[turn] if step else _entering(self._lm, [scene.prompt[-1]])[0]
+        self._last[turn] = fed_D = _kept(embeds_D * self._lm.input_scale)
+        self._steps.append(_Step(number=step, turn=turn, before_D=before_D, hidden_D=_kept(hidden_D), fed_D=fed_D))
 
     def thoughts(self) -> Thoughts:
         """All that was kept; there has to be a step."""
-        assert self._rows, "no agent has taken a latent step"
-        steps, roles, questions = zip(*self._rows, strict=True)
-        before, hidden, fed = (torch.cat(kept).numpy() for kept in (self._before, self._hidden, self._fed))
+        assert self._steps, "no agent has taken a latent step"
+        # Turns of one role go on side by side, in whatever order; told of they are by role, step and question.
+        order = dict.fromkeys(step.turn[0] for step in self._steps)
+        places = {role: place for place, role in enumerate(order)}
+        kept = sorted(self._steps, key=lambda step: (places[step.turn[0]], step.number))
+        before, hidden, fed = (
+            torch.stack([getattr(step, name) for step in kept]).numpy() for name in ("before_D", "hidden_D", "fed_D")
+        )
         return Thoughts(
             before_ND=before,
             hidden_ND=hidden,
             fed_ND=fed,
-            steps=steps,
-            roles=roles,
-            questions=questions,
+            steps=tuple(step.number for step in kept),
+            roles=tuple(step.turn[0] for step in kept),
+            questions=tuple(step.turn[1] for step in kept),
             prompt_ids=tuple(sorted(self._prompt_ids)),
         )
 
@@ -159,6 +172,6 @@ def _entering(lm: LanguageModel, ids: Sequence[int]) -> Tensor:
     return _kept(lm.embed(torch.tensor(ids, dtype=torch.long, device=lm.device)) * lm.input_scale)
 
 
-def _kept(vectors_BD: Tensor) -> Tensor:
+def _kept(vectors: Tensor) -> Tensor:
     """A copy of its own, so that what it was cut from can go."""
-    return vectors_BD.detach().to("cpu", torch.float32, copy=True)
+    return vectors.detach().to("cpu", torch.float32, copy=True)

@@ -1,6 +1,6 @@
 """What an agent gets, what it leaves behind, and the two things it can do in between: think or write.
 
-Shapes: B rows, D hidden size.
+Shapes: D hidden size.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from pipeline.agents.observing import NOBODY, Observer
 from pipeline.config import DecodingConfig
-from pipeline.engine import Alignment, LanguageModel, Lens, Recorder, decode, think
+from pipeline.engine import Alignment, LanguageModel, Lens, rows
 from pipeline.graphs import allowance
-from pipeline.memory import Inputs, KVBatch, Memory, Part, Segment
+from pipeline.memory import Inputs, Memory, Part, Segment, Slot
 from pipeline.prompts import Note
 from pipeline.records import Finish, Question, Thought, Turn
 
@@ -54,7 +55,7 @@ class TurnResult:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Deed:
-    """What came of one row after its prompt."""
+    """What came of a turn after its prompt."""
 
     text: str = ""
     finish: Finish = "latent"
@@ -67,18 +68,19 @@ class Deed:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Scene:
-    """A batch of questions whose prompts are in memory: what an agent goes on from."""
+    """An agent's turn on one question."""
 
     lm: LanguageModel
-    batch: KVBatch
+    slot: Slot
+    """Where the question's memory is."""
     start: int
-    """Column where this turn's prompts begin."""
-    hidden_BD: Tensor
-    """Last hidden states of the prompts."""
+    """Position where this turn's prompt begins."""
     role: str
-    requests: Sequence[TurnRequest]
-    prompts: Sequence[Sequence[int]]
-    """The prompts' token ids."""
+    request: TurnRequest
+    prompt: Sequence[int]
+    """The prompt's token ids."""
+    lens: Lens | None = None
+    """Looks at latent steps, where the question is traced."""
 
 
 class Conduct(Protocol):
@@ -92,8 +94,11 @@ class Conduct(Protocol):
     def columns(self) -> int:
         """Positions that it adds for certain; room for them is made with the prompt's."""
 
-    def act(self, scene: Scene) -> list[Deed]:
-        """Goes on from the prompts' last hidden states."""
+    def goal(self, scene: Scene) -> rows.Goal:
+        """What the engine is to do once the prompt is read."""
+
+    def deed(self, scene: Scene, goal: rows.Goal) -> Deed:
+        """What came of it."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -118,45 +123,47 @@ class Thinking:
         """One position a latent step."""
         return self.latent_steps
 
-    def act(self, scene: Scene) -> list[Deed]:
-        """Thinks for m steps."""
-        lens = Lens(scene.lm, [row for row, request in enumerate(scene.requests) if request.traced])
+    def goal(self, scene: Scene) -> rows.Thinking:
+        """To think for m steps."""
 
-        def watch(step: int, hidden_BD: Tensor, embeds_BD: Tensor) -> None:
-            lens(step, hidden_BD, embeds_BD)
-            self.observer.thinks(scene, step, hidden_BD, embeds_BD)
+        def watch(step: int, hidden_D: Tensor, embeds_D: Tensor) -> None:
+            if scene.lens is not None:
+                scene.lens(step, hidden_D, embeds_D)
+            self.observer.thinks(scene, step, hidden_D, embeds_D)
 
-        recorder = Recorder(scene.hidden_BD, then=watch)
-        think(
-            scene.lm,
-            scene.batch,
-            scene.hidden_BD,
-            self.alignment,
-            self.latent_steps,
-            watch=recorder if self.keep_inputs else watch,
+        watched = scene.lens is not None or self.observer is not NOBODY
+        return rows.Thinking(
+            alignment=self.alignment,
+            steps=self.latent_steps,
+            watch=watch if watched else None,
+            keep=self.keep_inputs,
         )
-        inputs = recorder.inputs(scene.prompts) if self.keep_inputs else [None] * len(scene.requests)
-        segments = [self.segment(scene, row, fed) for row, fed in enumerate(inputs)]
-        began = time.perf_counter()
-        handed = [segment.signed() if self.sign else segment for segment in segments]
-        signing = (time.perf_counter() - began) / len(handed)
-        return [
-            Deed(
-                latent_steps=self.latent_steps,
-                segment=segment,
-                thoughts=tuple(lens.thoughts.get(row, ())),
-                sign_seconds=signing,
-            )
-            for row, segment in enumerate(handed)
-        ]
 
-    def segment(self, scene: Scene, row: int, inputs: Inputs | None) -> Segment:
-        """What a row has added since its prompt began, as far as it is handed over; with its inputs, where given."""
-        whole = scene.batch.cut(
-            row,
+    def deed(self, scene: Scene, goal: rows.Goal) -> Deed:
+        """The segment that was added."""
+        assert isinstance(goal, rows.Thinking), "what was asked for"
+        inputs = None
+        if self.keep_inputs:
+            width = scene.lm.causal_lm.get_input_embeddings().weight.shape[1]
+            none_MD = torch.empty(0, width, dtype=scene.lm.shape.dtype, device=scene.lm.device)
+            latents_MD = torch.stack(goal.latents) if goal.latents else none_MD
+            inputs = Inputs(token_ids=torch.tensor(scene.prompt, dtype=torch.int64), latents_MD=latents_MD)
+        segment = self.segment(scene, inputs)
+        began = time.perf_counter()
+        handed = segment.signed() if self.sign else segment
+        return Deed(
+            latent_steps=self.latent_steps,
+            segment=handed,
+            thoughts=tuple(scene.lens.thoughts) if scene.lens else (),
+            sign_seconds=time.perf_counter() - began,
+        )
+
+    def segment(self, scene: Scene, inputs: Inputs | None) -> Segment:
+        """What was added since the prompt began, as far as it is handed over; with its inputs, where given."""
+        whole = scene.slot.cut(
             scene.start,
             role=scene.role,
-            question_id=scene.requests[row].question.id,
+            question_id=scene.request.question.id,
             fingerprint=scene.lm.fingerprint,
             latent_steps=self.latent_steps,
             inputs=inputs,
@@ -180,24 +187,22 @@ class Writing:
         """None for certain: a text may end at once."""
         return 0
 
-    def act(self, scene: Scene) -> list[Deed]:
-        """Decodes until the model stops or the budget is spent."""
-        keys = [(request.question.id, scene.role) for request in scene.requests]
-        deeds = []
-        budgets = [self.budget(request) for request in scene.requests]
-        texts = decode(
-            scene.lm,
-            scene.batch,
-            scene.hidden_BD,
-            noise_keys=keys,
-            budgets=budgets,
+    def goal(self, scene: Scene) -> rows.Writing:
+        """To write until the model stops or the budget is spent."""
+        return rows.Writing(
             config=self.decoding,
-            watch=partial(self.observer.writes, scene),
+            noise_key=(scene.request.question.id, scene.role),
+            budget=self.budget(scene.request),
+            room=scene.lm.context - scene.start - len(scene.prompt) + 1,
+            watch=None if self.observer is NOBODY else partial(self.observer.writes, scene),
         )
-        for written in texts:
-            text = scene.lm.tokenizer.decode(written.token_ids, skip_special_tokens=True).strip()
-            deeds.append(Deed(text=text, finish=written.finish, output_tokens=len(written.token_ids)))
-        return deeds
+
+    def deed(self, scene: Scene, goal: rows.Goal) -> Deed:
+        """The text; its positions are given up, so that others can go on from the memory before them in place."""
+        assert isinstance(goal, rows.Writing), "what was asked for"
+        scene.slot.length = scene.start
+        text = scene.lm.tokenizer.decode(goal.token_ids, skip_special_tokens=True).strip()
+        return Deed(text=text, finish=goal.finish, output_tokens=len(goal.token_ids))
 
     def budget(self, request: TurnRequest) -> int:
         """Most tokens that it writes for one question."""

@@ -8,9 +8,11 @@ from dataclasses import dataclass, replace
 
 from pipeline.agents.agent import Agent
 from pipeline.agents.conduct import TurnResult
+from pipeline.agents.crowd import Crowd
 from pipeline.agents.recall import recall_work
-from pipeline.agents.walk import Work, walk
+from pipeline.agents.walk import Walk, Work
 from pipeline.config import Carrier
+from pipeline.engine import RunningBatch
 from pipeline.memory import Inputs, Parcel, Segment, pack, unpack_inputs, unpack_segments
 from pipeline.records import Assignment, LegOrder, LegReport, RoleTurns, Transfer
 
@@ -28,11 +30,11 @@ class Luggage:
     seconds: float
     """How long each of them took to come."""
 
-    def work(self, team: Mapping[str, Agent], order: LegOrder, assignments: Sequence[Assignment]) -> Work:
+    def work(self, team: Mapping[str, Agent], order: LegOrder, assignments: Sequence[Assignment], crowd: Crowd) -> Work:
         """What the roles before this leg have left behind for some questions of the batch."""
         rows = [order.assignments.index(assignment) for assignment in assignments]
         ids = [assignment.question.id for assignment in assignments]
-        segments = self._recalled(team, assignments) if self.carrier.inputs else self._unpacked(team)
+        segments = self._recalled(team, assignments, crowd) if self.carrier.inputs else self._unpacked(team)
         return {
             role.role: [
                 TurnResult(turn=role.turns[row], segment=segments.get(role.role, {}).get(question_id))
@@ -47,14 +49,19 @@ class Luggage:
             role: unpack_segments(self.carrier, parcel, device, self.seconds) for role, parcel in self.parcels.items()
         }
 
-    def _recalled(self, team: Mapping[str, Agent], assignments: Sequence[Assignment]) -> dict[str, dict[str, Segment]]:
+    def _recalled(
+        self, team: Mapping[str, Agent], assignments: Sequence[Assignment], crowd: Crowd
+    ) -> dict[str, dict[str, Segment]]:
         """Segments computed again from what the model was fed for them."""
         if not self.parcels:
             return {}
         device = next(iter(team.values())).lm.device
         ids = [assignment.question.id for assignment in assignments]
         fed = {role: unpack_inputs(parcel, device) for role, parcel in self.parcels.items()}
-        rebuilt = recall_work(assignments, team, {role: [rows[i] for i in ids] for role, rows in fed.items()})
+        with crowd.exclusive() as batch:
+            rebuilt = recall_work(
+                assignments, team, {role: [rows[i] for i in ids] for role, rows in fed.items()}, batch
+            )
         coming = {
             role: (self.seconds + parcel.seconds) / max(len(parcel.labels), 1) for role, parcel in self.parcels.items()
         }
@@ -79,6 +86,7 @@ def play_leg(
     arrived: Sequence[Parcel],
     *,
     fetching: float,
+    crowd: Crowd | None = None,
 ) -> tuple[LegReport, list[Parcel | None]]:
     """Plays a stretch of roles for a batch.
 
@@ -91,15 +99,17 @@ def play_leg(
         order: What to do.
         arrived: The parcels of `order.parcels`.
         fetching: Seconds that it took to fetch them.
+        crowd: The replica's questions, other legs' among them; by default this leg's alone.
 
     Returns:
         The report, and a parcel for each role of `order.send`; none for one that is larger than the limit.
     """
     agent = next(iter(team.values()))
     agent.lm.accepts = frozenset({agent.lm.fingerprint, *order.accepts})
+    crowd = crowd or Crowd(RunningBatch(agent.lm))
     share = fetching / max(len(arrived), 1)
     luggage = Luggage(carrier=carrier, parcels=dict(zip(order.parcels, arrived, strict=True)), seconds=share)
-    done, work, failed = _play(team, order, luggage, order.assignments)
+    done, work, failed = _play(team, order, luggage, crowd)
     parcels = [pack(carrier, _sent(done, work[role])) for role in order.send]
     report = LegReport(
         turns=tuple(
@@ -113,28 +123,56 @@ def play_leg(
 
 
 def _play(
-    team: Mapping[str, Agent], order: LegOrder, luggage: Luggage, assignments: Sequence[Assignment]
+    team: Mapping[str, Agent], order: LegOrder, luggage: Luggage, crowd: Crowd
 ) -> tuple[list[Assignment], Work, dict[str, str]]:
-    """Plays a batch, or what of it can be played.
+    """Plays a batch, or what of it can be played: what fails beside others is tried once more alone.
 
     Returns:
         The questions that did not fail, what each role left behind for them, and why the others failed.
     """
+    walks = _walks(team, order, luggage, crowd)
+    crowd.answer(walks)
+    failed = dict[str, str]()
+    for place, one in enumerate(walks):
+        if one.error is None:
+            continue
+        if len(order.assignments) > 1:
+            walks[place] = one = _walks(team, order, luggage, crowd, [one.assignment])[0]
+            crowd.answer_alone(one)
+        if one.error is not None:
+            question_id = one.assignment.question.id
+            log.error("question %s stays unscored", question_id, exc_info=one.error)
+            failed[question_id] = f"{type(one.error).__name__}: {one.error}"
+    living = [one for one in walks if one.error is None]
+    work = {role: [one.results[role] for one in living] for role in order.roles}
+    return [one.assignment for one in living], work, failed
+
+
+def _walks(
+    team: Mapping[str, Agent],
+    order: LegOrder,
+    luggage: Luggage,
+    crowd: Crowd,
+    assignments: Sequence[Assignment] | None = None,
+) -> list[Walk]:
+    """The walks of some of an order's questions, by default all; a question whose luggage is broken has failed."""
+    chosen = order.assignments if assignments is None else assignments
+
+    def walk(assignment: Assignment, earlier: Mapping[str, TurnResult]) -> Walk:
+        return Walk(assignment, team, order.roles, earlier, keep=order.send)
+
     try:
-        return list(assignments), walk(assignments, team, order.roles, luggage.work(team, order, assignments)), {}
+        earlier = luggage.work(team, order, chosen, crowd)
     except Exception as error:  # ours, whatever it is: it may cost its own question and no other
-        if len(assignments) == 1:
-            question_id = assignments[0].question.id
-            log.exception("question %s stays unscored", question_id)
-            return [], {role: [] for role in order.roles}, {question_id: f"{type(error).__name__}: {error}"}
-    done, work, failed = list[Assignment](), {role: list[TurnResult]() for role in order.roles}, dict[str, str]()
-    for assignment in assignments:
-        one_done, one_work, one_failed = _play(team, order, luggage, [assignment])
-        done += one_done
-        failed |= one_failed
-        for role in order.roles:
-            work[role] += one_work[role]
-    return done, work, failed
+        if len(chosen) > 1:
+            return [_walks(team, order, luggage, crowd, [assignment])[0] for assignment in chosen]
+        broken = walk(chosen[0], {})
+        broken.fail(error)
+        return [broken]
+    return [
+        walk(assignment, {role: results[row] for role, results in earlier.items()})
+        for row, assignment in enumerate(chosen)
+    ]
 
 
 def _sent(assignments: Sequence[Assignment], results: Sequence[TurnResult]) -> list[tuple[str, Segment]]:

@@ -13,27 +13,27 @@ if TYPE_CHECKING:
 class Observer:
     """Is told what agents do while they do it. This one looks away; others override what they want to see.
 
-    Shapes: B rows of the batch, D hidden size.
+    Turns of several questions may be told of in turn; each has a scene of its own. Shapes: D hidden size.
     """
 
     def reads(self, scene: Scene) -> None:
-        """An agent's prompts are in memory, on top of what it inherited."""
+        """An agent is about to read its prompt, on top of what it inherited."""
 
-    def thinks(self, scene: Scene, step: int, hidden_BD: Tensor, embeds_BD: Tensor) -> None:
+    def thinks(self, scene: Scene, step: int, hidden_D: Tensor, embeds_D: Tensor) -> None:
         """An agent takes a latent step.
 
         Args:
-            scene: Its batch.
+            scene: Its turn.
             step: Which step, from 0.
-            hidden_BD: The last hidden states, after the final norm.
-            embeds_BD: The inputs that they are turned into, which are fed next.
+            hidden_D: The last hidden state, after the final norm.
+            embeds_D: The input that it is turned into, which is fed next.
         """
 
-    def writes(self, scene: Scene, row: int, token_id: int) -> None:
-        """An agent has written one token for one row."""
+    def writes(self, scene: Scene, token_id: int) -> None:
+        """An agent has written one token."""
 
-    def ends(self, scene: Scene, deeds: list[Deed]) -> None:
-        """An agent has ended its turn, with a deed a row."""
+    def ends(self, scene: Scene, deed: Deed) -> None:
+        """An agent has ended its turn."""
 
 
 NOBODY = Observer()

@@ -11,12 +11,16 @@ from collections.abc import Mapping, Sequence
 from pipeline.agents.agent import Agent
 from pipeline.agents.conduct import TurnResult
 from pipeline.agents.walk import collect
+from pipeline.engine import RunningBatch
 from pipeline.memory import Inputs
 from pipeline.records import Assignment, Turn, Usage
 
 
 def recall_work(
-    assignments: Sequence[Assignment], team: Mapping[str, Agent], inputs: Mapping[str, Sequence[Inputs]]
+    assignments: Sequence[Assignment],
+    team: Mapping[str, Agent],
+    inputs: Mapping[str, Sequence[Inputs]],
+    batch: RunningBatch,
 ) -> dict[str, list[TurnResult]]:
     """Lets a team take over, without thinking, the turns that thinking agents elsewhere took on a batch of questions.
 
@@ -24,6 +28,7 @@ def recall_work(
         assignments: The batch.
         team: The agents by role, in working order.
         inputs: By role, what the model was fed for each question; every role that one of them reads is among them.
+        batch: Where it is computed; nobody else's questions are in it.
 
     Returns:
         By role, in working order, what it had left behind for each question: its segment, and a turn that tells what
@@ -40,7 +45,7 @@ def recall_work(
             collect(assignment, agent, [work[read][row] for read in agent.role.reads])
             for row, assignment in enumerate(assignments)
         ]
-        segments = agent.recall(requests, fed)
+        segments = agent.recall(requests, fed, batch)
         seconds = time.perf_counter() - began
         turns = [_turn(name, len(row), seconds / len(fed)) for row in fed]
         work[name] = [TurnResult(turn=turn, segment=made) for turn, made in zip(turns, segments, strict=True)]

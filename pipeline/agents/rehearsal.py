@@ -8,7 +8,6 @@ from typing import Any
 
 from pipeline.agents.conduct import TurnResult
 from pipeline.agents.prompting import prompt_ids
-from pipeline.agents.team import followers
 from pipeline.agents.walk import Work, collect
 from pipeline.graphs import CollaborationPlan, Role
 from pipeline.records import Assignment, Finish, Turn, Usage
@@ -28,8 +27,6 @@ class Part:
     """Roles whose memory it gets, in order."""
     notes: tuple[str, ...]
     """Roles whose texts it gets."""
-    followers: int
-    """How many roles may go on in place from what it leaves behind."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,7 +78,6 @@ def _read(
         latent_steps=plan.thinkers.get(role.name),
         inherits=requests[0].remembered if handed else (),
         notes=tuple(note.role for note in requests[0].notes),
-        followers=followers(role, plan.graph.roles) if role.name in plan.thinkers else 0,
     )
     finish: Finish = "latent" if role.name in plan.thinkers else "stop"
     return part, TurnResult(turn=Turn(role=role.name, text="", finish=finish, usage=Usage(), seconds=0.0))

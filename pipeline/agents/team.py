@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
 from pipeline.agents.agent import Agent
@@ -11,7 +9,7 @@ from pipeline.agents.conduct import Conduct, Thinking, Writing
 from pipeline.agents.observing import NOBODY, Observer
 from pipeline.config import AlignmentName, RunConfig
 from pipeline.engine import Alignment, LanguageModel, build_alignment
-from pipeline.graphs import CollaborationPlan, Role, token_shares
+from pipeline.graphs import CollaborationPlan, token_shares
 from pipeline.memory import Part
 
 
@@ -93,20 +91,10 @@ def build_team(
             role=role,
             lm=lm,
             conduct=conducts[role.name],
-            followers=followers(role, plan.graph.roles) if role.name in plan.thinkers else 0,
             chat_options=config.model.chat_options,
         )
         for role in plan.graph.roles
     }
-
-
-def followers(role: Role, roles: Sequence[Role]) -> int:
-    """How many roles go on, one after another, from what this one reads and adds, and nothing else."""
-    chain, count = (*role.reads, role.name), 0
-    for other in roles[roles.index(role) + 1 :]:
-        if other.reads == chain:
-            chain, count = (*chain, other.name), count + 1
-    return count
 
 
 def moves_memory(plan: CollaborationPlan, handover: Part) -> bool:

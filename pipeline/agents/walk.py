@@ -1,24 +1,26 @@
-"""The walk over the role graph for a batch of questions on one replica: who gets whose work.
+"""The walk over the role graph on one replica: who gets whose work.
 
-The walk knows roles and what they leave behind - a memory segment or a text - and nothing of models, devices or Ray.
+Every question walks by itself: what it waits for are its own earlier agents, never another question's.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-from pipeline.agents.agent import Agent
+from pipeline.agents.agent import Agent, UnderWay
 from pipeline.agents.conduct import TurnRequest, TurnResult
+from pipeline.agents.crowd import Crowd
+from pipeline.engine import Row, RunningBatch
 from pipeline.graphs import Role
 from pipeline.memory import Memory
 from pipeline.prompts import Note
 from pipeline.records import Answer, Assignment
 
 Work = dict[str, list[TurnResult]]
-"""What each role has left behind, question by question, in the order of the batch."""
+"""What each role has left behind, question by question, in the order of the questions."""
 
 
 class Player(Protocol):
@@ -29,18 +31,106 @@ class Player(Protocol):
         """The role."""
 
 
-def answer_batch(assignments: Sequence[Assignment], team: Mapping[str, Agent]) -> list[Answer]:
-    """Lets a team answer a batch of questions together, all on one replica.
+class Walk:
+    """One question's way over the graph: its agents take their turns one after another.
+
+    Attributes:
+        assignment: What is asked.
+        results: What each role has left behind, earlier ones on other replicas included.
+        error: What went wrong, if anything did.
+    """
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        team: Mapping[str, Agent],
+        roles: Sequence[str],
+        earlier: Mapping[str, TurnResult] | None = None,
+        keep: Collection[str] = (),
+    ) -> None:
+        """Begins before the first turn.
+
+        Args:
+            assignment: The question.
+            team: The agents by role.
+            roles: Whose turns, in working order.
+            earlier: What roles before them have left behind.
+            keep: Roles whose memory is wanted when the walk is done; that of others is let go of once it has been read.
+        """
+        self._keep = frozenset(keep)
+        self.assignment, self._team, self._roles = assignment, team, tuple(roles)
+        self._earlier = dict(earlier or {})
+        self.error: Exception | None = None
+        self.restart()
+
+    def restart(self) -> None:
+        """Goes back to before the first turn."""
+        self.results = dict(self._earlier)
+        self._left = list(self._roles)
+        self._turn: UnderWay | None = None
+        self.error = None
+
+    @property
+    def done(self) -> bool:
+        """Whether all turns have been taken, or none can be any more."""
+        return self.error is not None or (not self._left and self._turn is None)
+
+    @property
+    def row(self) -> Row | None:
+        """The question in the running batch, while a turn is under way."""
+        return self._turn.row if self._turn else None
+
+    def go_on(self, batch: RunningBatch) -> None:
+        """Ends a turn that is done, and begins the next one; does nothing while one is under way."""
+        try:
+            if self._turn and self._turn.row.done:
+                turn, self._turn = self._turn, None
+                self._book(self._team[self._left.pop(0)].end(turn))
+            while self._turn is None and self._left:
+                agent = self._team[self._left[0]]
+                request = collect(self.assignment, agent, [self.results[read] for read in agent.role.reads])
+                begun = agent.begin(request, batch)
+                if isinstance(begun, UnderWay):
+                    self._turn = begun
+                else:
+                    self._left.pop(0)
+                    self._book(begun, agent)
+        except Exception as error:  # whatever it is, it costs this question and no other
+            self.fail(error)
+
+    def fail(self, error: Exception) -> None:
+        """Ends the walk, whatever it is at."""
+        self.error, self._turn = error, None
+        self.results = dict(self._earlier)
+
+    def _book(self, result: TurnResult, agent: Agent | None = None) -> None:
+        agent = agent or self._team[result.turn.role]
+        self.results[agent.role.name] = result
+        for read in agent.role.reads:
+            self.results[read] = _settled(self.results[read])
+        wanted = self._keep.union(*(self._team[role].role.reads for role in self._left))
+        for role in self.results.keys() - wanted:
+            self.results[role] = replace(self.results[role], segment=None)
+
+
+def answer_batch(
+    assignments: Sequence[Assignment], team: Mapping[str, Agent], crowd: Crowd | None = None
+) -> list[Answer]:
+    """Lets a team answer questions, all on one replica.
 
     Args:
-        assignments: The batch.
+        assignments: The questions.
         team: The agents by role, in working order; one of them answers.
+        crowd: Where they work; by default on all questions at once.
 
     Returns:
         One answer a question, in the same order.
+
+    Raises:
+        Exception: What went wrong with the first question that can't be answered.
     """
     started = time.time()
-    work = walk(assignments, team, list(team))
+    work = walk(assignments, team, list(team), crowd=crowd)
     finished = time.time()
     return [
         Answer(
@@ -54,31 +144,39 @@ def answer_batch(assignments: Sequence[Assignment], team: Mapping[str, Agent]) -
 
 
 def walk(
-    assignments: Sequence[Assignment], team: Mapping[str, Agent], roles: Sequence[str], earlier: Work | None = None
+    assignments: Sequence[Assignment],
+    team: Mapping[str, Agent],
+    roles: Sequence[str],
+    earlier: Work | None = None,
+    *,
+    keep: Collection[str] = (),
+    crowd: Crowd | None = None,
 ) -> Work:
-    """Lets some of a team's roles take their turns, one after another.
+    """Lets some of a team's roles take their turns.
 
     Args:
-        assignments: The batch.
+        assignments: The questions.
         team: The agents by role.
         roles: Whose turn it is, in working order.
         earlier: What roles before them have left behind, on this replica or on others.
+        keep: Roles whose memory is wanted when the walk is done; that of others is let go of once it has been read.
+        crowd: Where they work; by default on all questions at once.
 
     Returns:
         What each of `roles` leaves behind.
+
+    Raises:
+        Exception: What went wrong with the first question that can't be answered.
     """
-    work, new = dict(earlier or {}), Work()
-    for name in roles:
-        # Each agent gets, question by question, what the agents that it reads have left behind.
-        agent = team[name]
-        requests = [
-            collect(assignment, agent, [work[read][row] for read in agent.role.reads])
-            for row, assignment in enumerate(assignments)
-        ]
-        work[name] = new[name] = agent.take_turns(requests)
-        for read in agent.role.reads:
-            work[read] = [_settled(result) for result in work[read]]
-    return new
+    walks = [
+        Walk(assignment, team, roles, {role: results[row] for role, results in (earlier or {}).items()}, keep)
+        for row, assignment in enumerate(assignments)
+    ]
+    (crowd or Crowd(RunningBatch(team[roles[0]].lm))).answer(walks)
+    for one in walks:
+        if one.error is not None:
+            raise one.error
+    return {role: [one.results[role] for one in walks] for role in roles}
 
 
 def collect(assignment: Assignment, agent: Player, earlier: Sequence[TurnResult]) -> TurnRequest:

@@ -1,7 +1,7 @@
 """The one place that knows the cache classes of Hugging Face transformers.
 
-`BatchCache` presents a `KVBatch` to a model as its `past_key_values`: every attention layer writes its new keys and
-values into the preallocated columns at the batch's cursor and reads the columns in use back as views.
+A model gets a `Cache` whose layers write new keys and values straight into the slots of a `KVCache`, and hand back
+views of it: no copy. `lanes_cache` is for many questions at once, `slot_cache` for one.
 """
 
 from __future__ import annotations
@@ -12,37 +12,73 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import Cache, DynamicCache, DynamicLayer
 
-from pipeline.memory import KVBatch, KVShape, Stage
+from pipeline.engine.lanes import Lanes
+from pipeline.memory import KVShape, Slot, Stage
 
 
-class BatchLayer(DynamicLayer):  # type: ignore[misc]
-    """One attention layer's window onto a `KVBatch`."""
+class LanesLayer(DynamicLayer):  # type: ignore[misc]
+    """One attention layer's window onto the lanes of a forward."""
 
-    def __init__(self, batch: KVBatch, layer: int) -> None:
+    def __init__(self, lanes: Lanes, layer: int, window: int | None) -> None:
         super().__init__()
-        self.batch, self.layer = batch, layer
+        self.lanes, self.layer, self.window = lanes, layer, window
         self.is_initialized = True
 
     def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
-        """Writes [B, N, T, H] keys and values at the cursor; returns all columns in use, [B, N, C, H]."""
-        start, end = self.batch.cursor, self.batch.cursor + key_states.shape[2]
-        keys_BNCH, values_BNCH = self.batch.layer(self.layer)
-        keys_BNCH[:, :, start:end] = key_states
-        values_BNCH[:, :, start:end] = value_states
-        return keys_BNCH[:, :, :end], values_BNCH[:, :, :end]
+        """Writes [1, N, S, H] keys and values into the slots; returns all rows of the cache, [R, N, C, H]."""
+        keys_RNCH, values_RNCH = self.lanes.cache.layer(self.layer)
+        self.lanes.write(keys_RNCH, key_states)
+        self.lanes.write(values_RNCH, value_states)
+        self.lanes.window = self.window  # attention of this layer comes next
+        return keys_RNCH, values_RNCH
 
     def get_seq_length(self) -> int:
-        """Columns in use before this step."""
-        return self.batch.cursor
+        """Positions of the longest slot before this forward."""
+        return max(self.lanes.starts)
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        """Length and offset of the columns that a mask would cover."""
+        return self.lanes.cache.columns, 0
+
+
+class SlotLayer(DynamicLayer):  # type: ignore[misc]
+    """One attention layer's window onto one slot."""
+
+    def __init__(self, slot: Slot, layer: int) -> None:
+        super().__init__()
+        self.slot, self.layer = slot, layer
+        self.is_initialized = True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *_: object, **__: object) -> tuple[Tensor, Tensor]:
+        """Writes [1, N, T, H] keys and values at the slot's end; returns all that it holds, [1, N, C, H]."""
+        row, start, end = self.slot.row, self.slot.length, self.slot.length + key_states.shape[2]
+        keys_RNCH, values_RNCH = self.slot.cache.layer(self.layer)
+        keys_RNCH[row : row + 1, :, start:end] = key_states
+        values_RNCH[row : row + 1, :, start:end] = value_states
+        return keys_RNCH[row : row + 1, :, :end], values_RNCH[row : row + 1, :, :end]
+
+    def get_seq_length(self) -> int:
+        """Positions before this forward."""
+        return self.slot.length
 
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         """Length and offset of the columns that a mask covers."""
-        return self.batch.cursor + query_length, 0
+        return self.slot.length + query_length, 0
 
 
-def batch_cache(batch: KVBatch) -> Cache:
-    """The batch as a model's `past_key_values`."""
-    return Cache(layers=[BatchLayer(batch, layer) for layer in range(batch.shape.layers)])
+def lanes_cache(lanes: Lanes, windows: list[int | None]) -> Cache:
+    """The lanes as a model's `past_key_values`.
+
+    Args:
+        lanes: Which slots get how many positions.
+        windows: For each layer, how many positions back it sees; none is all.
+    """
+    return Cache(layers=[LanesLayer(lanes, layer, window) for layer, window in enumerate(windows)])
+
+
+def slot_cache(slot: Slot) -> Cache:
+    """One slot as a model's `past_key_values`."""
+    return Cache(layers=[SlotLayer(slot, layer) for layer in range(slot.cache.shape.layers)])
 
 
 def kv_shape(cache: DynamicCache, device: torch.device) -> KVShape:

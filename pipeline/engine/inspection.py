@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -19,7 +20,8 @@ from transformers.cache_utils import DynamicCache
 
 from pipeline.engine.cache import kv_shape
 from pipeline.engine.devices import main_device
-from pipeline.engine.model import LanguageModel, right_aligned
+from pipeline.engine.lanes import Lanes
+from pipeline.engine.model import LanguageModel
 from pipeline.memory import KVShape, Memory
 
 UNLIMITED = 1 << 30
@@ -96,25 +98,32 @@ def first_layer(decoder: nn.Module) -> nn.Module:
 
 
 @torch.inference_mode()
-def check_against_own_forward(lm: LanguageModel) -> None:
+def check_against_own_forward(lm: LanguageModel, own: Callable[[Tensor], Tensor]) -> None:
     """Refuses a model whose own forward gives other logits than the engine.
 
-    Two prompts of unequal length go through the engine side by side and in two chunks, with padding before and between
-    them; the model itself reads each alone and at once. A model that counts columns instead of positions shows here.
+    Two prompts of unequal length go through the engine side by side and in chunks, the last of them of one position as
+    in thinking and writing; the model itself reads each alone and at once. A model that counts columns instead of
+    positions, or whose attention is something else, shows here.
+
+    Args:
+        lm: The model.
+        own: Its own forward, with the attention that it came with: token ids [1, T] -> logits [1, T, V].
 
     Raises:
         ValueError: The two disagree beyond the precision of the number format.
     """
     vocabulary = lm.head.weight.shape[0]
     prompts = [[(7 * i + row) % (vocabulary - 4) + 3 for i in range(length)] for row, length in enumerate((40, 23))]
-    batch = lm.open([Memory()] * 2, columns=64)
-    for start, end in ((0, 36), (36, 40)):
-        chunks = [prompt[start * len(prompt) // 40 : end * len(prompt) // 40] for prompt in prompts]
-        hidden_BTD = lm.forward(batch, *right_aligned(lm, batch, chunks))
-    ours_BV = lm.logits(hidden_BTD[:, -1]).float()
+    slots = lm.open([Memory()] * 2, columns=64)
+    for start, end in ((0, -4), (-4, -1), (-1, None)):
+        chunks = [prompt[start:end] for prompt in prompts]
+        ids_S = torch.tensor([token for chunk in chunks for token in chunk], device=lm.device)
+        lanes = Lanes([(slot, len(chunk)) for slot, chunk in zip(slots, chunks, strict=True)])
+        hidden_BD = lm.forward(lanes, lm.embed(ids_S))[lanes.last]
+    ours_BV = lm.logits(hidden_BD).float()
     tolerance = 1e-3 if lm.shape.dtype == torch.float32 else 5e-2
     for prompt, ours_V in zip(prompts, ours_BV, strict=True):
-        logits_1TV = lm.causal_lm(input_ids=torch.tensor([prompt], device=lm.device)).logits
+        logits_1TV = own(torch.tensor([prompt], device=lm.device))
         reference_V = logits_1TV[0, -1].to(lm.device).float()
         difference = float((ours_V - reference_V).norm() / reference_V.norm().clamp_min(1e-6))
         if not difference <= tolerance:

@@ -17,11 +17,10 @@ from torch import Tensor
 from pipeline.config import AlignmentName, DecodingConfig, DType, ModelConfig
 from pipeline.engine.alignment import Alignment, build_alignment
 from pipeline.engine.chat import chat_ids
-from pipeline.engine.decoding import decode
 from pipeline.engine.loading import load_model
 from pipeline.engine.model import LanguageModel
-from pipeline.engine.rollout import prefill, think
-from pipeline.memory import KVBatch, Memory
+from pipeline.engine.rollout import decode, prefill, think
+from pipeline.memory import Memory, Slot
 from pipeline.prompts import Message
 from pipeline.validation import require
 
@@ -88,10 +87,10 @@ class LatentModel:
             ValueError: The memory belongs to another model, or does not fit the model's context.
         """
         require(latent_steps >= 0, "latent_steps", latent_steps, "0 or more")
-        batch, start, hidden_BD = self._read(messages, memory, room=latent_steps)
-        think(self.lm, batch, hidden_BD, self.alignment, latent_steps)
+        slot, start, hidden_BD = self._read(messages, memory, room=latent_steps)
+        think(self.lm, [slot], hidden_BD, self.alignment, latent_steps)
         fingerprint = self.lm.fingerprint
-        made = batch.cut(0, start, role=role, question_id="", fingerprint=fingerprint, latent_steps=latent_steps)
+        made = slot.cut(start, role=role, question_id="", fingerprint=fingerprint, latent_steps=latent_steps)
         return Memory.of([made])
 
     @torch.inference_mode()
@@ -119,11 +118,11 @@ class LatentModel:
             ValueError: A setting is not allowed, the memory belongs to another model, or the context is too small.
         """
         config = DecodingConfig(max_new_tokens=max_new_tokens, temperature=temperature, top_p=top_p, seed=seed)
-        batch, _, hidden_BD = self._read(messages, memory, room=0)
-        batch = batch.select([0])  # what is written from here on must not live as long as the memory does
+        slot, start, hidden_BD = self._read(messages, memory, room=0)
         written = decode(
-            self.lm, batch, hidden_BD, noise_keys=[("", "answer")], budgets=[max_new_tokens], config=config
+            self.lm, [slot], hidden_BD, noise_keys=[("", "answer")], budgets=[max_new_tokens], config=config
         )[0]
+        slot.length = start  # so that the memory can be gone on from in place
         text: str = self.lm.tokenizer.decode(written.token_ids, skip_special_tokens=True)
         return text.strip()
 
@@ -147,7 +146,7 @@ class LatentModel:
             )
         return self._alignment
 
-    def _read(self, messages: Messages, memory: Memory | None, *, room: int) -> tuple[KVBatch, int, Tensor]:
+    def _read(self, messages: Messages, memory: Memory | None, *, room: int) -> tuple[Slot, int, Tensor]:
         known = memory or Memory()
         prompt = chat_ids(self.lm.tokenizer, _as_messages(messages), self._chat_options)
         needed = len(known) + len(prompt) + room
@@ -156,8 +155,9 @@ class LatentModel:
                 f"{needed} positions are needed (memory {len(known)}, prompt {len(prompt)}, latent steps {room}), but "
                 f"the model's context is {self.lm.context}{self.lm.context_note}"
             )
-        batch = self.lm.open([known], columns=len(prompt) + room)
-        return batch, batch.cursor, prefill(self.lm, batch, [prompt])
+        slot = self.lm.open([known], columns=len(prompt) + room)[0]
+        start = slot.length
+        return slot, start, prefill(self.lm, [slot], [prompt])
 
 
 def _as_messages(messages: Messages) -> list[Message]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 import torch
 
 from pipeline.checkpoints import model_source
 from pipeline.config import ModelConfig
+from pipeline.engine.attention import NAME as ATTENTION
 from pipeline.engine.devices import placement, refuse_offload
 from pipeline.engine.inspection import (
     UNLIMITED,
@@ -18,6 +20,8 @@ from pipeline.engine.inspection import (
 )
 from pipeline.engine.model import LanguageModel
 from pipeline.engine.rotary import mover, switch_of_frequencies
+
+log = logging.getLogger(__name__)
 
 
 def load_model(config: ModelConfig, *, device: str | None = None, gpus: int = 1) -> LanguageModel:
@@ -85,10 +89,38 @@ def wrap_model(causal_lm: Any, tokenizer: Any, *, name: str = "model") -> Langua
             context_note=note,
             move=mover(causal_lm),
         )
-        check_against_own_forward(lm)
+        _take_over_attention(lm)
     except Exception as error:  # a family that is built differently may break anywhere in its own code
         raise ValueError(f"--model {name!r} can't hand over working memory: {first_line(error)}") from error
     return lm
+
+
+def _take_over_attention(lm: LanguageModel) -> None:
+    """Has the engine's attention used where it computes what the model's own does; else questions go one by one.
+
+    Raises:
+        ValueError: The engine does not compute what the model computes, either way.
+    """
+    causal_lm = lm.causal_lm
+    original = causal_lm.config.get_text_config()._attn_implementation
+
+    def own(ids_1T: torch.Tensor) -> torch.Tensor:
+        causal_lm.set_attn_implementation(original)
+        logits_1TV: torch.Tensor = causal_lm(input_ids=ids_1T).logits
+        return logits_1TV
+
+    if causal_lm._can_set_attn_implementation():
+        try:
+            causal_lm.set_attn_implementation(ATTENTION)
+            check_against_own_forward(lm, own)
+        except Exception as error:  # whatever a family's own code makes of attention that it was not written for
+            log.info("its attention can't be on many questions at once: %s", first_line(error))
+        else:
+            causal_lm.set_attn_implementation(ATTENTION)
+            return
+    causal_lm.set_attn_implementation(original)
+    lm.packs = False
+    check_against_own_forward(lm, own)
 
 
 def usable_context(config: Any) -> tuple[int, str]:

@@ -1,8 +1,8 @@
-"""A language model as the engine sees it: embed, forward on a batch of working memory, logits where needed.
+"""A language model as the engine sees it: embed, forward on slots of working memory, logits where needed.
 
 Any Hugging Face decoder that keeps keys and values per position will do; `inspection.py` finds out what it needs.
 
-Shapes: B rows, T positions, C columns, D hidden size, V vocabulary.
+Shapes: B questions, S new positions of all of them, T of one, C columns, D hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from pipeline.engine.cache import batch_cache
-from pipeline.memory import KVBatch, KVShape, Memory, Move, open_batch
+from pipeline.engine.attention import on_lanes
+from pipeline.engine.cache import lanes_cache, slot_cache
+from pipeline.engine.lanes import Lanes
+from pipeline.memory import KVCache, KVShape, Memory, Move, Slot
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -42,6 +44,8 @@ class LanguageModel:
     """Why they are fewer than it was made for, if so."""
     move: Move
     """Moves its keys to other positions."""
+    packs: bool = True
+    """Whether many questions go through one forward; else each goes through one of its own."""
     accepts: frozenset[str] = frozenset()
     """Fingerprints of the models whose working memory it reads: by default its own alone."""
 
@@ -54,6 +58,13 @@ class LanguageModel:
         self._logit_cap: float | None = getattr(config, "final_logit_softcapping", None)
         self.accepts = self.accepts or frozenset({self.fingerprint})
         self._additive_mask = config._attn_implementation == "eager"
+        kinds = getattr(config, "layer_types", None)
+        self._by_kind = hasattr(config, "layer_types")
+        # Four dimensions tell transformers that a mask is ready; lanes know what is read, so it is never looked at.
+        ready = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=self.device)
+        self._no_mask = dict.fromkeys(self.windows, ready) if self._by_kind else ready
+        window = next(iter(self.windows.values()))
+        self._layer_windows = [self.windows[kind] for kind in kinds] if kinds else [window] * self.shape.layers
 
     @property
     def tied(self) -> bool:
@@ -95,17 +106,27 @@ class LanguageModel:
             if device.type == "cuda":
                 torch.cuda.synchronize(device)
 
-    def open(self, memories: Sequence[Memory], *, columns: int, spare: int = 0) -> KVBatch:
-        """Brings memories into a batch with room for `columns` more positions, in place where they never left it.
+    def cache(self, *, rows: int = 0, columns: int = 0) -> KVCache:
+        """A new cache for this model's keys and values; it grows when it must."""
+        return KVCache(self.shape, rows=rows, columns=columns)
 
-        A new batch gets `spare` columns on top, so that those who go on in place need not copy it to grow.
+    def open(self, memories: Sequence[Memory], *, columns: int) -> list[Slot]:
+        """Brings memories into slots with room for more positions, in place where they never left theirs.
+
+        Args:
+            memories: One a question; an empty memory is an empty slot.
+            columns: Positions about to be added to each.
 
         Raises:
             ValueError: A memory belongs to another model, or must be moved and can't be.
         """
         for memory in memories:
             memory.check(shape=self.shape, fingerprints=self.accepts)
-        return open_batch(self.shape, memories, columns=columns, spare=spare, move=self.move)
+        held = [memory.segments[-1].home for memory in memories if memory.segments]
+        homes = [home for home in held if isinstance(home, Slot) and home.cache.shape == self.shape]
+        longest = max(map(len, memories)) + columns
+        cache = homes[0].cache if homes else self.cache(rows=len(memories), columns=longest)
+        return [cache.open(memory, columns=columns, move=self.move) for memory in memories]
 
     def embed(self, ids_BT: Tensor) -> Tensor:
         """Input embeddings [B, T, D] of token ids, as `forward` takes them."""
@@ -113,28 +134,55 @@ class LanguageModel:
         return embeds
 
     @torch.inference_mode()
-    def forward(self, batch: KVBatch, embeds_BTD: Tensor, positions_BT: Tensor) -> Tensor:
-        """Runs the decoder, without the head, on T new columns; the batch's memory grows by them.
+    def forward(self, lanes: Lanes, embeds_SD: Tensor) -> Tensor:
+        """Runs the decoder, without the head, on the lanes' new positions; their slots grow by them.
 
         Args:
-            batch: Working memory with room for T columns.
-            embeds_BTD: Inputs; padding may be anything finite.
-            positions_BT: Position of each input, int64; -1 is padding, which nothing ever reads.
+            lanes: Which slots get how many positions; each has room for them.
+            embeds_SD: The inputs, lane after lane.
 
         Returns:
-            Last hidden states after the final norm, [B, T, D].
+            Last hidden states after the final norm, [S, D].
         """
-        end = batch.cursor + positions_BT.shape[1]
-        batch.positions_BC[:, batch.cursor : end] = positions_BT
-        hidden_BTD: Tensor = self.decoder(
-            inputs_embeds=embeds_BTD,
-            attention_mask=self._masks(batch, positions_BT),
-            position_ids=positions_BT.clamp_min(0),
-            past_key_values=batch_cache(batch),
+        hidden_SD = self._together(lanes, embeds_SD) if self.packs else self._one_by_one(lanes, embeds_SD)
+        lanes.advance()
+        return hidden_SD.to(self.device)
+
+    def _together(self, lanes: Lanes, embeds_SD: Tensor) -> Tensor:
+        with on_lanes(lanes):
+            hidden_SD: Tensor = self._decode(
+                embeds_SD, lanes.positions_S, self._no_mask, lanes_cache(lanes, self._layer_windows)
+            )
+        return hidden_SD
+
+    def _one_by_one(self, lanes: Lanes, embeds_SD: Tensor) -> Tensor:
+        """For a model whose attention can't be replaced: a forward of its own for every lane."""
+        parts = []
+        for (slot, count), begin in zip(lanes.spans, lanes.offsets, strict=False):
+            span = slice(begin, begin + count)
+            masks = {
+                kind: slot_mask(slot.length, count, window=window, device=self.device)
+                for kind, window in self.windows.items()
+            }
+            if self._additive_mask:
+                lowest = torch.finfo(self.shape.dtype).min
+                masks = {
+                    kind: torch.zeros_like(mask, dtype=self.shape.dtype).masked_fill_(~mask, lowest)
+                    for kind, mask in masks.items()
+                }
+            mask = masks if self._by_kind else next(iter(masks.values()))
+            parts.append(self._decode(embeds_SD[span], lanes.positions_S[span], mask, slot_cache(slot)))
+        return torch.cat(parts)
+
+    def _decode(self, embeds_SD: Tensor, positions_S: Tensor, mask: object, cache: Any) -> Tensor:
+        hidden_SD: Tensor = self.decoder(
+            inputs_embeds=embeds_SD[None],
+            attention_mask=mask,
+            position_ids=positions_S[None],
+            past_key_values=cache,
             use_cache=True,
-        ).last_hidden_state
-        batch.cursor = end
-        return hidden_BTD.to(self.device)
+        ).last_hidden_state[0]
+        return hidden_SD
 
     @torch.inference_mode()
     def logits(self, hidden_BD: Tensor) -> Tensor:
@@ -157,68 +205,12 @@ class LanguageModel:
         """W_out [V, D]: the rows of the language-model head."""
         return self.head.weight.detach().to(self.device)
 
-    def _masks(self, batch: KVBatch, positions_BT: Tensor) -> Tensor | dict[str, Tensor]:
-        masks = {
-            kind: attention_mask(batch.positions_BC, positions_BT, start=batch.cursor, window=window)
-            for kind, window in self.windows.items()
-        }
-        if self._additive_mask:
-            lowest = torch.finfo(self.shape.dtype).min
-            masks = {
-                kind: torch.zeros_like(mask, dtype=self.shape.dtype).masked_fill_(~mask, lowest)
-                for kind, mask in masks.items()
-            }
-        return masks if hasattr(self.config, "layer_types") else next(iter(masks.values()))
 
-
-def attention_mask(positions_BC: Tensor, positions_BT: Tensor, *, start: int, window: int | None) -> Tensor:
-    """Which columns each new position may read, bool [B, 1, T, C], C = start + T; True is readable.
-
-    A position reads the columns before it and itself, except padding and what lies outside its window. Padding reads
-    only itself, because a position that reads nothing has no defined output.
-
-    Args:
-        positions_BC: Position of each column, -1 for padding, the T new ones included.
-        positions_BT: Position of each new column.
-        start: Column of the first new position.
-        window: How many positions back are seen, itself included; none is all.
-    """
-    new = positions_BT.shape[1]
-    column_C = torch.arange(start + new, device=positions_BC.device)
-    own_TC = column_C == column_C[start:, None]
-    before_TC = column_C <= column_C[start:, None]
-    keys_B1C = positions_BC[:, None, : start + new]
-    readable = before_TC & (keys_B1C >= 0)
+def slot_mask(start: int, count: int, *, window: int | None, device: torch.device) -> Tensor:
+    """Which columns each of `count` new positions of one slot may read, bool [1, 1, T, C], C = start + T."""
+    column_C = torch.arange(start + count, device=device)
+    own_T1 = column_C[start:, None]
+    readable_TC = column_C <= own_T1
     if window is not None:
-        readable &= positions_BT[:, :, None] - keys_B1C < window
-    return ((readable & (positions_BT >= 0)[:, :, None]) | own_TC).unsqueeze(1)
-
-
-def right_aligned(
-    lm: LanguageModel, batch: KVBatch, prompts: Sequence[Sequence[int] | Tensor], latents: Sequence[Tensor] = ()
-) -> tuple[Tensor, Tensor]:
-    """Rows as inputs of `forward`: embeddings [B, T, D] and positions [B, T] after what the batch holds.
-
-    Shorter rows are padded on the left, with position -1.
-
-    Args:
-        lm: The model.
-        batch: What the rows go on from.
-        prompts: Token ids, one prompt a row.
-        latents: Latent inputs [M, D] that follow each row's prompt; none at all means prompts alone.
-    """
-    ends = [len(latents_MD) for latents_MD in latents] or [0] * len(prompts)
-    longest = max(len(prompt) + end for prompt, end in zip(prompts, ends, strict=True))
-    ids_BT = torch.zeros(len(prompts), longest, dtype=torch.int64)
-    offsets_BT = torch.full((len(prompts), longest), -1, dtype=torch.int64)
-    for row, (prompt, end) in enumerate(zip(prompts, ends, strict=True)):
-        first = longest - end - len(prompt)
-        ids_BT[row, first : longest - end] = torch.as_tensor(prompt)
-        offsets_BT[row, first:] = torch.arange(longest - first)
-    offsets_BT = offsets_BT.to(lm.device)
-    positions_BT = torch.where(offsets_BT >= 0, offsets_BT + batch.next_positions()[:, None], -1)
-    embeds_BTD = lm.embed(ids_BT.to(lm.device))
-    for row, latents_MD in enumerate(latents):
-        assert latents_MD.shape[1] == embeds_BTD.shape[2], "latent inputs are as wide as the model's embeddings"
-        embeds_BTD[row, longest - len(latents_MD) :] = latents_MD.to(embeds_BTD)
-    return embeds_BTD, positions_BT
+        readable_TC &= column_C > own_T1 - window
+    return readable_TC[None, None]

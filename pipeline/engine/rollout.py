@@ -1,6 +1,8 @@
-"""Prefill and latent thinking: how an agent's own positions get into its working memory.
+"""Reading, thinking and writing for a few questions that all do the same, all at once: the engine as a library.
 
-Shapes: B rows, T positions, M latent steps, D hidden size.
+Agents put rows into a running batch themselves; these functions do it for callers that have slots and wait.
+
+Shapes: B questions, D hidden size, M latent inputs.
 """
 
 from __future__ import annotations
@@ -10,99 +12,114 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
+from pipeline.config import DecodingConfig
 from pipeline.engine.alignment import Alignment
-from pipeline.engine.model import LanguageModel, right_aligned
-from pipeline.memory import Inputs, KVBatch
+from pipeline.engine.model import LanguageModel
+from pipeline.engine.rows import Reading, Row, Thinking, Writing
+from pipeline.engine.running import RunningBatch
+from pipeline.memory import Inputs, Slot
 
-Watch = Callable[[int, Tensor, Tensor], None]
-"""Told of a latent step: its number, hidden states and inputs, both [B, D]."""
-
-
-def unwatched(step: int, hidden_BD: Tensor, embeds_BD: Tensor) -> None:
-    """Looks away."""
+Watch = Callable[[int, int, Tensor, Tensor], None]
+"""Told of a latent step: whose (by place), its number, the hidden state and the input made of it, both [D]."""
 
 
-class Recorder:
-    """Keeps what latent steps feed to the model; give it to `think` as `watch`."""
-
-    def __init__(self, hidden_BD: Tensor, then: Watch = unwatched) -> None:
-        """Begins a record.
-
-        Args:
-            hidden_BD: The hidden states that the steps go on from; says how wide a record without steps is.
-            then: Told of every step as well.
-        """
-        self._steps = [hidden_BD[:, None][:, :0]]
-        self._then = then
-
-    def __call__(self, step: int, hidden_BD: Tensor, embeds_BD: Tensor) -> None:
-        """Records one step, without a copy."""
-        self._steps.append(embeds_BD[:, None])
-        self._then(step, hidden_BD, embeds_BD)
-
-    def inputs(self, prompts: Sequence[Sequence[int]]) -> list[Inputs]:
-        """Each row's inputs: its prompt's token ids, which the steps followed, and theirs in a storage of their own."""
-        latents_BMD = torch.cat(self._steps, dim=1)
-        return [
-            Inputs(token_ids=torch.tensor(prompt, dtype=torch.int64), latents_MD=latents_MD.clone())
-            for prompt, latents_MD in zip(prompts, latents_BMD, strict=True)
-        ]
-
-
-def prefill(lm: LanguageModel, batch: KVBatch, prompts: Sequence[Sequence[int]]) -> Tensor:
-    """Computes prompts on top of the rows' memory; positions continue after the inherited ones.
+def prefill(lm: LanguageModel, slots: Sequence[Slot], prompts: Sequence[Sequence[int]]) -> Tensor:
+    """Computes prompts on top of what slots hold; positions continue after it.
 
     Args:
         lm: The model.
-        batch: Working memory with room for the longest prompt.
-        prompts: Token ids, one non-empty prompt a row; shorter ones are padded on the left and the padding is masked.
+        slots: Working memory, a slot a question.
+        prompts: Token ids, one non-empty prompt each.
 
     Returns:
         Hidden states of the prompts' last tokens after the final norm, [B, D].
     """
-    return lm.forward(batch, *right_aligned(lm, batch, prompts))[:, -1]
+    return _read(lm, [Row(slot=s, goal=Reading(), token_ids=p) for s, p in zip(slots, prompts, strict=True)])
 
 
-@torch.inference_mode()
-def feed(lm: LanguageModel, batch: KVBatch, inputs: Sequence[Inputs]) -> Tensor:
-    """Computes what `prefill` and `think` had computed from the same inputs, in one forward: what was fed is known.
+def feed(lm: LanguageModel, slots: Sequence[Slot], inputs: Sequence[Inputs]) -> Tensor:
+    """Computes what `prefill` and `think` had computed from the same inputs, without thinking: what was fed is known.
 
     Args:
         lm: The model.
-        batch: Working memory with room for the longest row's inputs.
-        inputs: One row's prompt and latent inputs each, not both empty; rows may differ in length, as in `prefill`.
+        slots: Working memory, a slot a question.
+        inputs: Each one's prompt and latent inputs, not both empty.
 
     Returns:
         Hidden states of the last inputs after the final norm, [B, D].
     """
-    latents = [row.latents_MD for row in inputs]
-    return lm.forward(batch, *right_aligned(lm, batch, [row.token_ids for row in inputs], latents))[:, -1]
+    width = lm.causal_lm.get_input_embeddings().weight.shape[1]
+    assert all(fed.latents_MD.shape[1] == width for fed in inputs), "latent inputs are as wide as embeddings"
+    return _read(
+        lm,
+        [
+            Row(slot=slot, goal=Reading(), token_ids=fed.token_ids.tolist(), latents_MD=fed.latents_MD)
+            for slot, fed in zip(slots, inputs, strict=True)
+        ],
+    )
 
 
 def think(
     lm: LanguageModel,
-    batch: KVBatch,
+    slots: Sequence[Slot],
     hidden_BD: Tensor,
     alignment: Alignment,
     steps: int,
-    watch: Watch = unwatched,
+    watch: Watch | None = None,
 ) -> Tensor:
     """Takes latent steps: each feeds the aligned last hidden state back as the next input.
 
     Args:
         lm: The model.
-        batch: Working memory with room for `steps` columns; grows by them.
+        slots: Working memory; grows by `steps` positions each.
         hidden_BD: Last hidden states after the final norm.
         alignment: From hidden state to input embedding.
         steps: Latent steps m; with 0 nothing happens.
-        watch: Told of every step: its number, the hidden states [B, D] and the inputs [B, D] made of them.
+        watch: Told of every step.
 
     Returns:
         The last hidden states after the last step, [B, D].
     """
-    positions_B = batch.next_positions()
-    for step in range(steps):
-        embeds_BD = alignment(hidden_BD)
-        watch(step, hidden_BD, embeds_BD)
-        hidden_BD = lm.forward(batch, embeds_BD[:, None], (positions_B + step)[:, None])[:, -1]
-    return hidden_BD
+
+    def told(place: int) -> Callable[[int, Tensor, Tensor], None] | None:
+        return None if watch is None else lambda step, hidden_D, embeds_D: watch(place, step, hidden_D, embeds_D)
+
+    goals = [Thinking(alignment=alignment, steps=steps, watch=told(place)) for place in range(len(slots))]
+    rows = [Row(slot=s, goal=g, hidden_D=h) for s, g, h in zip(slots, goals, hidden_BD, strict=True)]
+    return _read(lm, rows)
+
+
+def decode(
+    lm: LanguageModel,
+    slots: Sequence[Slot],
+    hidden_BD: Tensor,
+    *,
+    noise_keys: Sequence[tuple[str, str]],
+    budgets: Sequence[int],
+    config: DecodingConfig,
+) -> list[Writing]:
+    """Writes text after what slots hold; a text that has ended leaves, and the others go on.
+
+    Args:
+        lm: The model.
+        slots: Working memory; it is written on.
+        hidden_BD: Last hidden states after the final norm, from which the first tokens are drawn.
+        noise_keys: For each (question id, role), which select its sampling noise.
+        budgets: The most tokens that each writes, 1 or more; the model's context may end it before.
+        config: Sampling.
+
+    Returns:
+        What each wrote.
+    """
+    goals = [
+        Writing(config=config, noise_key=key, budget=budget, room=lm.context - slot.length + 1)
+        for key, budget, slot in zip(noise_keys, budgets, slots, strict=True)
+    ]
+    _read(lm, [Row(slot=s, goal=g, hidden_D=h) for s, g, h in zip(slots, goals, hidden_BD, strict=True)])
+    return goals
+
+
+@torch.inference_mode()
+def _read(lm: LanguageModel, rows: Sequence[Row]) -> Tensor:
+    RunningBatch(lm).run(rows)
+    return torch.stack([row.hidden_D for row in rows if row.hidden_D is not None])

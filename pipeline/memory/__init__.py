@@ -1,14 +1,14 @@
-"""Working memory: what an agent added for a question, and how rows of it become a padded batch."""
+"""Working memory: what an agent added for a question, and the cache where questions are worked on side by side."""
 
 from pipeline.memory.memory import Memory
-from pipeline.memory.packing import KVBatch, Move, open_batch
 from pipeline.memory.rope import Rotary, immovable, layer_kinds
 from pipeline.memory.segment import Inputs, KVShape, Part, Segment, Stage
+from pipeline.memory.slots import KVCache, Move, Slot
 from pipeline.memory.transport import Parcel, pack, unpack_inputs, unpack_segments
 
 __all__ = [
     "Inputs",
-    "KVBatch",
+    "KVCache",
     "KVShape",
     "Memory",
     "Move",
@@ -16,10 +16,10 @@ __all__ = [
     "Part",
     "Rotary",
     "Segment",
+    "Slot",
     "Stage",
     "immovable",
     "layer_kinds",
-    "open_batch",
     "pack",
     "unpack_inputs",
     "unpack_segments",

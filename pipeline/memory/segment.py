@@ -126,7 +126,7 @@ class Segment:
     arrival: Transfer | None = None
     """How it came from another replica, until its first reader has brought it into place."""
     home: object | None = field(default=None, repr=False)
-    """The live batch that holds this at the end of a row, if it never left it."""
+    """The slot of a live cache that this is a view of, if it never left it; as long as it is held, nobody else gets it."""
 
     def __post_init__(self) -> None:
         assert self.keys_LNTH.shape[:3] == self.values_LNTH.shape[:3], "keys and values disagree in shape"
@@ -147,7 +147,7 @@ class Segment:
         return *self.keys_LNTH.shape[:2], self.keys_LNTH.shape[3], self.values_LNTH.shape[3]
 
     def __getstate__(self) -> dict[str, Any]:
-        """What travels to other processes: the content, not the batch that it is a view of."""
+        """What travels to other processes: the content, not the slot that it is a view of."""
         return {**vars(self), "home": None, "arrival": None}
 
     def part(self, part: Part) -> Segment:
@@ -162,8 +162,7 @@ class Segment:
             values_LNTH=self.values_LNTH[:, :, wanted],
             positions_T=self.positions_T[wanted],
             latent_steps=self.latent_steps if part == "thoughts" else 0,
-            digest="",
-            home=None,
+            digest="",  # the slot is kept: these are views of it
         )
 
     def content_digest(self) -> str:

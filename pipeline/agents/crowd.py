@@ -1,0 +1,155 @@
+"""The questions of a replica: as many at once as there is room for, the others wait until one is done.
+
+Several callers may bring questions, each from a thread of its own, and all go through the same running batch. There is
+no thread besides: of the callers that wait, one at a time computes the next step, for everyone's questions.
+"""
+
+from __future__ import annotations
+
+import gc
+import logging
+import threading
+from collections import deque
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Protocol
+
+import torch
+
+from pipeline.engine import Row, RunningBatch
+
+log = logging.getLogger(__name__)
+
+MANY = 1 << 30
+"""Questions at once where there is no limit."""
+
+
+class Question(Protocol):
+    """What a crowd is made of."""
+
+    @property
+    def done(self) -> bool:
+        """Whether nothing is left to do."""
+
+    @property
+    def row(self) -> Row | None:
+        """Its row in the running batch, if it has one."""
+
+    def go_on(self, batch: RunningBatch) -> None:
+        """Does what can be done without the model, and enters the running batch for what can't."""
+
+    def restart(self) -> None:
+        """Begins anew; nothing of it is in the running batch any more."""
+
+    def fail(self, error: Exception) -> None:
+        """Ends."""
+
+
+class Crowd:
+    """Questions on one running batch.
+
+    Attributes:
+        batch: The running batch.
+        at_once: How many questions are worked on at once; none is all. Halved when memory runs out.
+        notices: What users should know of how it went.
+    """
+
+    def __init__(self, batch: RunningBatch, *, at_once: int | None = None) -> None:
+        self.batch, self.at_once = batch, at_once
+        self.notices: list[str] = []
+        self._waiting: deque[Question] = deque()
+        self._active: list[Question] = []
+        self._stepping = False
+        self._wanted = 0  # callers who wait to have the batch alone
+        self._changed = threading.Condition()
+
+    def answer(self, questions: Sequence[Question]) -> None:
+        """Works on questions until all of them are done; those that fail carry their error."""
+        with self._changed:
+            self._waiting.extend(questions)
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._free or all(one.done for one in questions))
+                if all(one.done for one in questions):
+                    return
+                self._stepping = True
+            try:
+                self._step()
+            finally:
+                self._release()
+
+    def answer_alone(self, question: Question) -> None:
+        """Works on one question while no other is worked on."""
+        with self.exclusive():
+            self._active = [question]
+            while not question.done:
+                self._step(admit=False)
+
+    @contextmanager
+    def exclusive(self) -> Iterator[RunningBatch]:
+        """The running batch without anyone's questions in it; they wait until it is given back."""
+        with self._changed:
+            self._wanted += 1
+            self._changed.wait_for(lambda: not self._stepping and not self._active)
+            self._stepping = True
+        try:
+            yield self.batch
+        finally:
+            self._wanted -= 1
+            self._release()
+
+    @property
+    def _free(self) -> bool:
+        """Whether a step may be computed: nobody does, and there is something to do or nobody wants the batch alone."""
+        return not self._stepping and (bool(self._active) or not self._wanted)
+
+    def _release(self) -> None:
+        with self._changed:
+            self._stepping = False
+            self._changed.notify_all()
+
+    def _step(self, *, admit: bool = True) -> None:
+        """Lets questions in for which there is room, and computes one step."""
+        while admit and not self._wanted and self._waiting and (self.at_once or MANY) > len(self._active):
+            self._active.append(self._waiting.popleft())
+        for question in self._active:
+            question.go_on(self.batch)
+        self._active = [question for question in self._active if not question.done]
+        if not self._active:
+            return
+        try:
+            self.batch.step()
+        except Exception as error:  # of the model, of its device or ours: everyone who is in the batch is hit
+            self._hit(error)
+            return
+        for question in self._active:
+            if question.row is not None and question.row.done:
+                question.go_on(self.batch)
+        self._active = [question for question in self._active if not question.done]
+
+    def _hit(self, error: Exception) -> None:
+        """After a step that failed: with fewer questions at once where memory ran out, else it is everyone's fault."""
+        hit, self._active = self._active, []
+        self.batch = self.batch.anew()
+        if ran_out_of_memory(error) and len(hit) > 1:
+            self.at_once = max(1, len(hit) // 2)
+            told = f"memory ran out with {len(hit)} questions at once; going on with {self.at_once}"
+            log.warning(told)
+            self.notices.append(told)
+            for question in hit:
+                question.restart()
+            self._waiting.extendleft(reversed(hit))
+        else:
+            for question in hit:
+                question.fail(error)
+        del hit, error
+        gc.collect()  # what failed holds tensors in its frames
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    """Whether an error says that a device or the machine had no memory left."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

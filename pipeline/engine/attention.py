@@ -1,0 +1,113 @@
+"""Attention on slots of a cache, as an attention implementation of Hugging Face transformers.
+
+A model calls what is registered here in every layer. Inside the engine's forward the lanes say what each new position
+reads; anywhere else (the model's own `generate`) it is the library's attention. A model whose attention can't be
+replaced is computed question by question instead; `LanguageModel` sees to that.
+
+Shapes: R rows, N key/value heads, X queries that share a key/value head, C columns, H head size.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import scaled_dot_product_attention
+from transformers import AttentionInterface
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import ALL_MASK_ATTENTION_FUNCTIONS, AttentionMaskInterface
+
+if TYPE_CHECKING:
+    from pipeline.engine.lanes import Lanes
+
+NAME = "latentmas"
+"""What transformers calls it."""
+Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
+"""Queries [R, N, X, H], keys and values [R, N, C, H], mask (like [R, N, X, C]; none: all read all) -> [R, N, X, H]."""
+_here = threading.local()
+
+
+@contextmanager
+def on_lanes(lanes: Lanes) -> Iterator[None]:
+    """Within it, this thread's attention is on lanes."""
+    _here.lanes = lanes
+    try:
+        yield
+    finally:
+        _here.lanes = None
+
+
+def current_lanes() -> Lanes:
+    """The lanes of the forward that this thread is in."""
+    lanes: Lanes = _here.lanes
+    return lanes
+
+
+def fused(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, *, scale: float | None) -> Tensor:
+    """Torch's own kernel."""
+    return scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
+
+
+def capped(
+    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, *, scale: float | None, softcap: float
+) -> Tensor:
+    """With scores capped smoothly (Gemma 2), which no fused kernel does; softmax in float32."""
+    scores_RNXC = query @ keys.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
+    scores_RNXC = torch.tanh(scores_RNXC / softcap) * softcap
+    if mask is not None:
+        scores_RNXC = scores_RNXC.masked_fill(~mask, torch.finfo(scores_RNXC.dtype).min)
+    return scores_RNXC.softmax(dim=-1, dtype=torch.float32).to(query.dtype) @ values
+
+
+def attention(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    """What a model's layer calls with its queries, and with the keys and values that its cache returned.
+
+    Raises:
+        ValueError: The layer wants something of attention that is not known here.
+    """
+    lanes: Lanes | None = getattr(_here, "lanes", None)
+    if lanes is None and softcap:  # which the library's fused attention refuses
+        return _eager(module, query, key, value, attention_mask, scaling, softcap, **options)  # type: ignore[no-any-return]
+    if lanes is None:
+        return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)  # type: ignore[no-any-return]
+    if s_aux is not None or options.get("position_bias") is not None:
+        raise ValueError("its attention has sinks or position biases, which is not supported")
+    kernel = partial(capped, softcap=softcap) if softcap else fused
+    return lanes.attend(query, key, value, partial(kernel, scale=scaling)), None
+
+
+def _eager(
+    module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *rest: Any, **options: Any
+) -> Any:
+    """A model's own attention in plain operations."""
+    scaling, softcap = rest
+    new, known = query.shape[2], key.shape[2]
+    if mask is None:  # where nothing is padded, the library leaves it to the kernel
+        column_C = torch.arange(known, device=query.device)
+        own_T1 = column_C[known - new :, None]
+        mask = (column_C <= own_T1) & (column_C > own_T1 - (options.get("sliding_window") or known))
+    additive = torch.zeros_like(mask, dtype=query.dtype).masked_fill_(~mask, torch.finfo(query.dtype).min)
+    additive = additive.expand(1, 1, new, known) if additive.dim() == 2 else additive
+    own = sys.modules[type(module).__module__].eager_attention_forward
+    return own(module, query, key, value, additive, scaling=scaling, softcap=softcap, **options)
+
+
+AttentionInterface.register(NAME, attention)
+AttentionMaskInterface.register(NAME, ALL_MASK_ATTENTION_FUNCTIONS["sdpa"])

@@ -1,0 +1,182 @@
+"""The running batch: questions enter, read, think or write side by side, and leave one by one as they finish.
+
+Every step is one forward over a packed row of inputs: the next input of each question that thinks or writes, and as
+much of the prompts that are yet to be read as fits. So no position is padding, a place that gets free is taken at once,
+and questions that write share the weights' way through the caches with those that read.
+
+Shapes: S new positions of all questions, B questions, D hidden size.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.engine.lanes import Lanes
+from pipeline.engine.model import LanguageModel
+from pipeline.engine.prefixes import Prefixes
+from pipeline.engine.rows import Row
+
+READ_AT_ONCE = {"cpu": 384, "cuda": 4096}
+"""Positions of prompts that a step reads at most, by device: on a CPU no more than make matrix products fast."""
+
+
+@dataclass(kw_only=True)
+class Tally:
+    """What the steps of a running batch computed."""
+
+    steps: int = 0
+    """Forwards."""
+    positions: int = 0
+    """Positions computed, which are all of some question."""
+    shared: int = 0
+    """Positions of prompts that were not computed because they had been before."""
+    decoded: int = 0
+    """Positions of questions that were thinking or writing."""
+    seconds: float = 0.0
+    """Time of all steps."""
+
+
+class RunningBatch:
+    """Questions that one model works on side by side.
+
+    Attributes:
+        lm: The model.
+        cache: Where slots for new rows come from.
+        rows: The questions in it.
+        tally: What has been computed.
+    """
+
+    def __init__(self, lm: LanguageModel, *, read_at_once: int | None = None) -> None:
+        """Begins empty.
+
+        Args:
+            lm: The model.
+            read_at_once: Positions of prompts that a step reads at most; by default what suits the device.
+        """
+        self.lm, self.cache = lm, lm.cache()
+        self.rows: list[Row] = []
+        self.tally = Tally()
+        self._prefixes = Prefixes(lm)
+        self._new: list[Row] = []
+        self._most = read_at_once or READ_AT_ONCE.get(lm.device.type, READ_AT_ONCE["cuda"])
+
+    def anew(self) -> RunningBatch:
+        """An empty one for the same model; the memory of this one is freed with the slots that others hold of it."""
+        return RunningBatch(self.lm, read_at_once=self._most)
+
+    def add(self, row: Row) -> None:
+        """Lets a question enter before the next step; its slot is its own until it leaves."""
+        row.slot.taken = True
+        self._new.append(row)
+
+    @torch.inference_mode()
+    def step(self) -> list[Row]:
+        """Computes one forward for all rows that it has room for.
+
+        Returns:
+            The rows that are done; they have left.
+        """
+        began = time.perf_counter()
+        self._enter()
+        reached = [row for row in self.rows if row.hidden_D is not None]
+        if reached:  # they came with everything read
+            self._go_on(reached, torch.stack([row.hidden_D for row in reached if row.hidden_D is not None]))
+        lanes = self._lanes()
+        if lanes:
+            self._compute(lanes, began)
+        done = [row for row in self.rows if row.done]
+        self.rows = [row for row in self.rows if not row.done]
+        for row in done:
+            row.slot.taken = False
+        return done
+
+    def run(self, rows: Sequence[Row]) -> None:
+        """Steps until these rows are done."""
+        for row in rows:
+            self.add(row)
+        while not all(row.done for row in rows):
+            self.step()
+
+    def _enter(self) -> None:
+        """Takes new rows in, with what they share with others."""
+        if self._new:
+            self.tally.shared += self._prefixes.place(self._new)
+            self.rows += self._new
+            self._new = []
+
+    def _lanes(self) -> list[tuple[Row, int]]:
+        """Who gets how many positions in the next forward, in the order that lanes have."""
+        ones, longer, left = list[tuple[Row, int]](), list[tuple[Row, int]](), self._most
+        for row in self.rows:
+            if row.done:
+                continue
+            count = min(row.unread, left) if row.unread else 1
+            if row.unread:
+                left -= count
+            if count:
+                (ones if count == 1 else longer).append((row, count))
+        return sorted(ones, key=lambda lane: lane[0].slot.row) + longer
+
+    def _compute(self, chosen: Sequence[tuple[Row, int]], began: float) -> None:
+        for row, count in chosen:
+            row.slot.reserve(count)
+        lanes = Lanes([(row.slot, count) for row, count in chosen])
+        hidden_SD = self.lm.forward(lanes, self._inputs(chosen, lanes))
+        ready, last = list[Row](), list[int]()
+        for (row, count), place in zip(chosen, lanes.last, strict=True):
+            if row.unread:
+                row.read += count
+            else:
+                self.tally.decoded += 1
+            if not row.unread:
+                ready.append(row)
+                last.append(place)
+        if ready:
+            self._go_on(ready, hidden_SD if len(last) == len(hidden_SD) else hidden_SD[last])
+        seconds, total = time.perf_counter() - began, lanes.offsets[-1]
+        for row, count in chosen:
+            row.seconds += seconds * count / total
+        self.tally.steps += 1
+        self.tally.positions += total
+        self.tally.seconds += seconds
+
+    def _inputs(self, chosen: Sequence[tuple[Row, int]], lanes: Lanes) -> Tensor:
+        """The inputs of all lanes, [S, D]: tokens are looked up at once, latent inputs put in their places."""
+        ids, places, latents = list[int](), list[int](), list[Tensor]()
+        for (row, count), offset in zip(chosen, lanes.offsets, strict=False):
+            if row.unread:
+                tokens = list(row.token_ids[row.read : row.read + count])
+                ids += tokens + [0] * (count - len(tokens))
+                if len(tokens) < count:
+                    assert row.latents_MD is not None, "what is not a token is latent"
+                    first = row.read + len(tokens) - len(row.token_ids)
+                    places += range(offset + len(tokens), offset + count)
+                    latents += row.latents_MD[first : first + count - len(tokens)].unbind()
+            else:
+                ids.append(row.token or 0)
+                if row.latent_D is not None:
+                    places.append(offset)
+                    latents.append(row.latent_D)
+        if len(latents) == len(ids):
+            return torch.stack(latents)
+        embeds_SD = self.lm.embed(torch.tensor(ids, device=self.lm.device))
+        if latents:
+            embeds_SD[places] = torch.stack(latents).to(embeds_SD)
+        return embeds_SD
+
+    def _go_on(self, rows: Sequence[Row], hidden_BD: Tensor) -> None:
+        """Lets rows whose inputs are read think or write on, those of one kind together."""
+        kinds: dict[object, list[int]] = {}
+        for index, row in enumerate(rows):
+            kinds.setdefault((type(row.goal), row.goal.kind), []).append(index)
+        for chosen in kinds.values():
+            own_BD = hidden_BD if len(chosen) == len(rows) else hidden_BD[chosen]
+            together = [rows[index] for index in chosen]
+            together[0].goal.step_all(self.lm, together, own_BD)
+            for row, hidden_D in zip(together, own_BD, strict=True):
+                row.hidden_D = hidden_D if row.done else None

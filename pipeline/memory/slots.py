@@ -1,0 +1,195 @@
+"""The KV cache of a replica: one row, a slot, for each question that is being worked on.
+
+Slots are left-aligned: the key of position p lies in column p, so a slot needs no more than its length to say what is
+valid in it. Slots come and go one by one; what a question leaves behind are segments, views of its slot, and as long as
+somebody holds one of them its slot is not given to anyone else. A model over several devices has one cache on each.
+
+Shapes: L layers, R rows, N key/value heads, C columns (capacity), T positions, H head size.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable
+from weakref import ReferenceType, ref
+
+import torch
+from torch import Tensor
+
+from pipeline.memory.memory import Memory
+from pipeline.memory.segment import Inputs, KVShape, Segment
+from pipeline.memory.stages import StageCache, joined
+
+Move = Callable[[Tensor, Tensor], Tensor]
+"""Moves keys [L, N, T, H] by a number of positions each, int64 [T]."""
+
+GROWTH = 256
+"""Columns by which a cache grows at least, so that long texts copy it rarely."""
+
+
+class KVCache:
+    """Preallocated keys and values of many questions.
+
+    Attributes:
+        shape: What the model's keys and values look like.
+        caches: Keys and values, one cache for each stage of the model.
+        rows: Slots allocated, R.
+        columns: Columns allocated, C.
+    """
+
+    def __init__(self, shape: KVShape, *, rows: int = 0, columns: int = 0) -> None:
+        self.shape, self.rows, self.columns = shape, rows, columns
+        self.caches = [StageCache(shape, stage, rows=rows, columns=columns) for stage in shape.stages]
+        self._free = list(range(rows))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes allocated."""
+        return self.rows * self.columns * self.shape.bytes_per_position
+
+    @property
+    def busy(self) -> int:
+        """Slots that somebody holds."""
+        return self.rows - len(self._free)
+
+    def layer(self, index: int) -> tuple[Tensor, Tensor]:
+        """Keys and values of one layer, [R, N, C, H] each, on its device: views of the cache."""
+        cache = next(cache for cache in self.caches if index < cache.stage.end)
+        return cache.keys_LRNCH[index - cache.stage.first], cache.values_LRNCH[index - cache.stage.first]
+
+    def reserve(self, *, rows: int = 0, columns: int = 0) -> None:
+        """Makes room for at least so many rows and columns; what is there stays.
+
+        Segments that were cut before keep the old storage; their content does not change.
+        """
+        if rows <= self.rows and columns <= self.columns:
+            return
+        if columns > self.columns and self.columns:
+            columns = max(columns, self.columns + GROWTH)
+        rows, columns = max(rows, self.rows), max(columns, self.columns)
+        for cache in self.caches:
+            cache.grow(rows, columns)
+        for row in range(self.rows, rows):
+            heapq.heappush(self._free, row)
+        self.rows, self.columns = rows, columns
+
+    def slot(self) -> Slot:
+        """A slot that nobody holds, the lowest one, so that those in use stay together."""
+        if not self._free:
+            self.reserve(rows=self.rows + max(1, self.rows // 2))
+        return Slot(self, heapq.heappop(self._free))
+
+    def open(self, memory: Memory, *, columns: int, move: Move) -> Slot:
+        """Brings a memory into a slot, with room for more positions.
+
+        A memory that still lies at the end of a slot that nobody writes to is taken over in place; nothing is copied
+        then. Otherwise its segments are placed one after another, and keys made for other positions are moved.
+
+        Args:
+            memory: What is known; may be empty.
+            columns: Positions about to be added.
+            move: Moves keys [L, N, T, H] by a number of positions, int64 [T].
+        """
+        home = memory.segments[-1].home if memory.segments else None
+        if isinstance(home, Slot) and home.cache is self and home.holds(memory):
+            slot = home
+        else:
+            slot = self.slot()
+            slot.place(memory, move)
+        slot.reserve(columns)
+        return slot
+
+    def give_back(self, row: int) -> None:
+        """Takes a row back; its slot calls this when nobody holds it any more."""
+        heapq.heappush(self._free, row)
+
+
+class Slot:
+    """A row of a cache, in the hands of one question.
+
+    Attributes:
+        cache: Where it is.
+        row: Which row.
+        length: Positions in use; the next one goes into the column of that number.
+        taken: Whether somebody is writing to it.
+        contents: Weak references to the keys of the segments that it begins with, in order; weak, because the segments
+            keep the slot.
+    """
+
+    __slots__ = ("__weakref__", "cache", "contents", "length", "row", "taken")
+
+    def __init__(self, cache: KVCache, row: int) -> None:
+        self.cache, self.row, self.length, self.taken = cache, row, 0, False
+        self.contents: tuple[ReferenceType[Tensor], ...] = ()
+
+    def __del__(self) -> None:
+        self.cache.give_back(self.row)
+
+    def reserve(self, columns: int) -> None:
+        """Makes room for `columns` more positions."""
+        if self.length + columns > self.cache.columns:
+            self.cache.reserve(columns=self.length + columns)
+
+    def holds(self, memory: Memory) -> bool:
+        """Whether this is a memory, segment by segment, with nothing written after it and nobody writing."""
+        return (
+            not self.taken
+            and self.length == len(memory)
+            and len(memory.segments) == len(self.contents)
+            and all(one.keys_LNTH is keys() for one, keys in zip(memory, self.contents, strict=True))
+        )
+
+    def cut(
+        self,
+        start: int,
+        *,
+        role: str,
+        question_id: str,
+        fingerprint: str,
+        latent_steps: int,
+        inputs: Inputs | None = None,
+    ) -> Segment:
+        """Cuts what was written since position `start` as a segment: views of the cache, no copy.
+
+        Of a cache over several devices the segment is a copy on the main one; its slot still goes on in place.
+
+        Args:
+            start: First position of the turn.
+            role: Who wrote it.
+            question_id: For which question.
+            fingerprint: The model.
+            latent_steps: How many of the last positions are latent thoughts.
+            inputs: What the model was fed for it, if that is to be kept.
+        """
+        device, caches, span = self.cache.shape.device, self.cache.caches, slice(start, self.length)
+        segment = Segment(
+            keys_LNTH=joined([cache.keys_LRNCH[:, self.row, :, span] for cache in caches], device),
+            values_LNTH=joined([cache.values_LRNCH[:, self.row, :, span] for cache in caches], device),
+            positions_T=torch.arange(start, self.length),
+            home=self,
+            role=role,
+            question_id=question_id,
+            fingerprint=fingerprint,
+            latent_steps=latent_steps,
+            inputs=inputs,
+        )
+        self.contents = (*self.contents, ref(segment.keys_LNTH))
+        return segment
+
+    def place(self, memory: Memory, move: Move) -> None:
+        """Copies a memory into an empty slot; keys are moved to where they come to lie."""
+        assert self.length == 0, "memory is placed from position 0 on"
+        self.reserve(len(memory))
+        for segment in memory:
+            end = self.length + len(segment)
+            by_T = torch.arange(self.length, end) - segment.positions_T
+            keys_LNTH = segment.keys_LNTH.to(self.cache.shape.device)
+            keys_LNTH = move(keys_LNTH, by_T) if by_T.any() else keys_LNTH
+            self.write(slice(self.length, end), keys_LNTH, segment.values_LNTH)
+            self.length = end
+        self.contents = tuple(ref(segment.keys_LNTH) for segment in memory)
+
+    def write(self, columns: slice, keys_LNTH: Tensor, values_LNTH: Tensor) -> None:
+        """Copies keys and values of all layers into some columns."""
+        for cache in self.cache.caches:
+            cache.write(self.row, columns, keys_LNTH, values_LNTH)
