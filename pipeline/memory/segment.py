@@ -126,7 +126,7 @@ class Segment:
     arrival: Transfer | None = None
     """How it came from another replica, until its first reader has brought it into place."""
     home: object | None = field(default=None, repr=False)
-    """The slot of a live cache that this is a view of, if it never left it; as long as it is held, nobody else gets it."""
+    """The slot of a live cache that this is a view of, if it never left it; while it is held, nobody else gets it."""
 
     def __post_init__(self) -> None:
         assert self.keys_LNTH.shape[:3] == self.values_LNTH.shape[:3], "keys and values disagree in shape"
