@@ -124,7 +124,7 @@ class Replica:
         return self._kept.pop(key)
 
     def take_leg(self, briefing: str, order: LegOrder, refs: Sequence[Any], *direct: Parcel) -> Any:
-        """Plays a stretch of roles.
+        """Plays a stretch of roles; several at once go through one running batch, each in a thread of its own.
 
         Args:
             briefing: The key of the briefing that the order goes with.
@@ -149,7 +149,9 @@ class Replica:
         began = time.perf_counter()
         arrived = [*ray.get(list(refs)), *direct]
         fetching = time.perf_counter() - began
-        report, parcels = play_leg(self._team, self._name, self._carrier, order, arrived, fetching=fetching)
+        report, parcels = play_leg(
+            self._team, self._name, self._carrier, order, arrived, fetching=fetching, crowd=self._crowd
+        )
         if report.failed:
             self._check_device()
         report = replace(report, seconds=time.perf_counter() - began, peak_bytes=self._peak_bytes())
@@ -174,13 +176,16 @@ class Replica:
         """Builds the team of a run; returns what users should know of the model in it."""
         import torch
 
+        from pipeline.agents.crowd import Crowd
         from pipeline.agents.team import build_team
+        from pipeline.engine import RunningBatch
 
         torch.set_num_threads(self._threads)
         config, plan, lm = briefing.config, briefing.plan, self._lm
         self._carrier = CARRIERS[config.execution.transport]
         keep = self._carrier.inputs
         self._team = build_team(lm, config, plan, keep_inputs=keep, alignments=self._alignments)
+        self._crowd = Crowd(RunningBatch(lm), at_once=config.execution.batch_size)
         forget_peak()
         for device in lm.devices:
             if device.type == "cuda":

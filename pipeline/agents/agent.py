@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+
 from pipeline.agents.conduct import Conduct, Scene, Thinking, TurnRequest, TurnResult
 from pipeline.agents.prompting import prompt_ids, prompt_text
 from pipeline.engine import LanguageModel, Lens, Reading, Row, RunningBatch
@@ -45,6 +47,7 @@ class Agent:
     chat_options: dict[str, Any] = field(default_factory=dict)
     """Settings of the chat template."""
 
+    @torch.inference_mode()
     def begin(self, request: TurnRequest, batch: RunningBatch) -> UnderWay | TurnResult:
         """Begins a turn on a question: lets it enter the running batch.
 
@@ -107,6 +110,7 @@ class Agent:
         )
         return TurnResult(turn=booked, segment=deed.segment)
 
+    @torch.inference_mode()
     def recall(self, requests: Sequence[TurnRequest], inputs: Sequence[Inputs], batch: RunningBatch) -> list[Segment]:
         """Rebuilds what this role's agent left behind, on whichever replica it did, from what its model was fed there.
 

@@ -108,6 +108,7 @@ class Crowd:
             self._stepping = False
             self._changed.notify_all()
 
+    @torch.inference_mode()
     def _step(self, *, admit: bool = True) -> None:
         """Lets questions in for which there is room, and computes one step."""
         while admit and not self._wanted and self._waiting and (self.at_once or MANY) > len(self._active):

@@ -110,6 +110,7 @@ class LanguageModel:
         """A new cache for this model's keys and values; it grows when it must."""
         return KVCache(self.shape, rows=rows, columns=columns)
 
+    @torch.inference_mode()
     def open(self, memories: Sequence[Memory], *, columns: int) -> list[Slot]:
         """Brings memories into slots with room for more positions, in place where they never left theirs.
 

@@ -16,6 +16,7 @@ from ray.util.scheduling_strategies import PlacementGroupSchedulingStrategy
 from pipeline.agents.actor import Briefing, Replica, ReplicaStatus
 from pipeline.config import CARRIERS, RunConfig
 from pipeline.runtime.direct import connect, disconnect
+from pipeline.runtime.flow import THREADS
 from pipeline.runtime.placement import Capacity, Resources, Seat, bundles, resources
 
 LOADING_SECONDS = 3600
@@ -147,6 +148,7 @@ def _start(replica: type, seat: Seat, share: Resources, home: dict[str, Any], co
         max_restarts=-1,
         max_task_retries=0,  # what is lost is asked again by the driver, which knows what else was lost with it
         concurrency_groups={"io": 1},
+        max_concurrency=1 if direct else THREADS,  # what goes from device to device goes in order
         enable_tensor_transport=direct,
     )(replica)
     model = replace(config.model, model=seat.model)

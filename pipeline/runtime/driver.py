@@ -163,7 +163,9 @@ class Driver:
             limit=self._sizes.limit(len(asked)),
             accepts=self._posts.accepts,
         )
-        report, parcels = await self._posts.take(leg, order, [batch.parcels[name] for name in names])
+        report, parcels = await self._posts.take(
+            leg, order, [batch.parcels[name] for name in names], alone=batch.crashes > 0
+        )
         self.legs += 1
         self._weigh(batch, order, report)
         batch.book(leg, asked, report)

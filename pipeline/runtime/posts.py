@@ -15,6 +15,7 @@ from pipeline.agents.actor import Briefing, ReplicaStatus, UnbriefedError
 from pipeline.config import Carrier
 from pipeline.records import LegOrder, LegReport
 from pipeline.runtime.crew import LOADING_SECONDS, Crew, Member, Say
+from pipeline.runtime.gate import Gate
 from pipeline.runtime.legs import Leg
 from pipeline.runtime.router import Router
 
@@ -58,8 +59,9 @@ class Posts:
         self._briefing, self._locate = briefing, locate
         self._members, self._router, self._carrier, self._say = dict(crew.members), router, carrier, say
         self._queues: dict[str, list[str]] = {name: [] for name in crew.members}
+        self._gates: dict[str, Gate] = {name: Gate() for name in crew.members}
         self._recoveries: dict[str, asyncio.Task[None]] = {}
-        self._culprits: dict[str, str] = {}  # what each replica that is not back yet was working on when it died
+        self._suspects: dict[str, tuple[str, ...]] = {}  # what each replica that is not back yet had when it died
         self._missing: dict[str, str] = {}  # replicas that don't come back, with the reason
         self._changed = asyncio.Event()
         self.accepts = tuple({member.status.fingerprint for member in crew.members.values()})
@@ -72,13 +74,16 @@ class Posts:
         """The replicas that are not gone for good, by name."""
         return {name: member for name, member in self._members.items() if name not in self._missing}
 
-    async def take(self, leg: Leg, order: LegOrder, parcels: Sequence[Any]) -> tuple[LegReport, dict[str, Any]]:
+    async def take(
+        self, leg: Leg, order: LegOrder, parcels: Sequence[Any], *, alone: bool = False
+    ) -> tuple[LegReport, dict[str, Any]]:
         """Has a leg played.
 
         Args:
             leg: Where.
             order: What.
             parcels: References of `order.parcels`.
+            alone: Whether the replica may work on nothing else meanwhile, so that it is known what it dies of.
 
         Returns:
             The report, and references of the parcels of `order.send`.
@@ -88,6 +93,10 @@ class Posts:
         """
         if leg.seat in self._missing:  # gone since the batch was routed
             raise LostError(f"replica {leg.seat} is gone", blamed=False, memory=False)
+        async with self._gates[leg.seat].passed(alone=alone):
+            return await self._send(leg, order, parcels)
+
+    async def _send(self, leg: Leg, order: LegOrder, parcels: Sequence[Any]) -> tuple[LegReport, dict[str, Any]]:
         queue, actor, run = self._queues[leg.seat], self._members[leg.seat].actor, self._briefing.key
         queue.append(order.key)
         try:
@@ -145,12 +154,12 @@ class Posts:
                 f"replica {seat} died, and --transport {self._carrier.name} does not survive that: {_line(error)}"
             ) from error
         if seat not in self._recoveries:
-            # Orders are carried out one after another, so it died of the first one, if of any.
-            self._culprits[seat] = "" if unbriefed else self._queues[seat][0]
+            # It works on several orders side by side, so it died of one of them, if of any; each is asked again alone.
+            self._suspects[seat] = () if unbriefed else tuple(self._queues[seat])
             self._router.lost(seat)
             self._say(f"replica {seat} died; what it worked on is asked again ({_line(error)})")
             self._recoveries[seat] = asyncio.create_task(self._recover(seat))
-        return LostError(f"replica {seat} died", blamed=self._culprits[seat] == key, memory=False)
+        return LostError(f"replica {seat} died", blamed=key in self._suspects[seat], memory=False)
 
     async def _died_of_work(self, seat: str) -> bool:
         """Whether a replica may have died of what it worked on: not with its node, and not if it lives after all."""

@@ -26,6 +26,7 @@ from pipeline.records import Answer, Assignment, Prediction, Whereabouts
 from pipeline.runtime.crew import Crew, Member, Say, cluster_capacity
 from pipeline.runtime.crews import Crews
 from pipeline.runtime.driver import Driver
+from pipeline.runtime.flow import Flow
 from pipeline.runtime.grading import Scoring
 from pipeline.runtime.legs import Itinerary
 from pipeline.runtime.placement import split_roles
@@ -84,7 +85,7 @@ def stream_predictions(
     with crews.at_work(briefing, say) as crew:
         run = Run(crew, briefing, attempt=attempt, say=say)
         yield StreamedBatch(predictions=[], notices=crew.notices)
-        with run.started(batches_of(assignments, briefing.config.execution.batch_size), rescue) as stream:
+        with run.started(batches_of(assignments, run.flow.batch), rescue) as stream:
             yield from stream
 
 
@@ -96,7 +97,11 @@ def batches_of(assignments: Sequence[Assignment], size: int) -> Batches:
 
 
 class Run:
-    """One run on a crew: driver, router and scoring, in a thread of their own."""
+    """One run on a crew: driver, router and scoring, in a thread of their own.
+
+    Attributes:
+        flow: How questions come to the replicas.
+    """
 
     def __init__(self, crew: Crew, briefing: Briefing, *, attempt: int, say: Say) -> None:
         config, plan = briefing.config, briefing.plan
@@ -117,7 +122,8 @@ class Run:
         posts = {
             name: Post(roles=frozenset(m.seat.roles), model=m.seat.model, node=m.status.node) for name, m in members
         }
-        self._router = Router(posts, self._models, budget=self._sizes.budget)
+        self.flow = Flow(at_once=execution.batch_size, serial=carrier.direct)
+        self._router = Router(posts, self._models, budget=self._sizes.budget, depth=self.flow.depth)
         half = int(cluster_capacity().cpus / 2)  # of the CPUs; the other one is the replicas'
         self._scoring = Scoring(
             config.scoring, at_once=max(half, 1), attempt=attempt, say=self._tell, hand_on=self._hand_on
@@ -189,7 +195,7 @@ class Run:
         split = split_roles(roles, len(names), seconds, self._models)
         self._router.recast(dict(zip(names, split, strict=True)))
         told = ", ".join(f"{role} {took:.2f} s" for role, took in seconds.items())
-        self._say(f"plan: replicas are split by {told} for {self._config.execution.batch_size} questions")
+        self._say(f"plan: replicas are split by {told} for {self.flow.batch} questions")
 
     async def _finish(self, assignments: Sequence[Assignment], answers: Sequence[Answer]) -> None:
         for turn in (turn for answer in answers for turn in answer.turns):
@@ -224,7 +230,8 @@ class Run:
     def describe(self) -> str:
         """The plan in words: which replica plays what, where, and how memory travels."""
         execution, roles = self._config.execution, self._itinerary.roles
-        lines = [f"plan: {execution.placement}, {len(self._crew.members)} replicas, batches of {execution.batch_size}"]
+        each = f"each on {execution.batch_size} questions at once"
+        lines = [f"plan: {execution.placement}, {len(self._crew.members)} replicas, {each}"]
         if self._sizes.budget and execution.placement == "spread":
             lines[0] += f", memory by {execution.transport}, at most {self._sizes.budget / 1e6:.0f} MB under way a node"
         for name, member in self._crew.members.items():

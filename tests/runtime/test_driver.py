@@ -68,7 +68,7 @@ class Stage:
         await asyncio.sleep(0)
         self.answers += answers
 
-    async def take(self, leg, order, parcels):
+    async def take(self, leg, order, parcels, *, alone=False):
         assert order.parcels == self.itinerary.parcels(leg), "no memory gets lost without a word"
         ids = [one.question.id for one in order.assignments]
         assert all(set(ids) <= set(parcel.ids) for parcel in parcels)
