@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline.checkpoints.embedded import converted_dir, find_gguf
+from pipeline.checkpoints.embedded import converted_dir, find_gguf, is_whole
 from pipeline.checkpoints.locate import EMBEDDED, WEIGHTS
 
 
@@ -48,7 +48,7 @@ def weights_in(folder: Path) -> int:
 
 def _embedded() -> ModelFiles:
     folder, gguf = converted_dir(), find_gguf()
-    if folder.is_dir():
+    if is_whole(folder):
         source = {"pretrained_model_name_or_path": str(folder)}
         return ModelFiles(name=EMBEDDED, place=str(folder), weight_bytes=weights_in(folder), source=source)
     return ModelFiles(

@@ -25,6 +25,7 @@ def test_the_embedded_model_is_read_from_its_package_until_it_has_been_converted
     assert files.source["gguf_file"] == find_gguf().name
     assert files.weight_bytes == find_gguf().stat().st_size
     assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr("pipeline.checkpoints.inventory.is_whole", lambda folder: True)
     converted_dir().mkdir()
     (converted_dir() / "model.safetensors").write_bytes(b"x" * 50)
     files = model_files("embedded")
