@@ -57,8 +57,9 @@ def ridge_matrix(input_VD: Tensor, output_VD: Tensor) -> Tensor:
     """
     inputs, outputs = input_VD.float(), output_VD.float()
     gram_DD = outputs.T @ outputs
+    cross_DD = gram_DD.clone() if torch.equal(inputs, outputs) else outputs.T @ inputs  # tied: one product, not two
     gram_DD.diagonal().add_(RIDGE)
-    return torch.cholesky_solve(outputs.T @ inputs, torch.linalg.cholesky(gram_DD))
+    return torch.cholesky_solve(cross_DD, torch.linalg.cholesky(gram_DD))
 
 
 def random_orthogonal(size: int, seed: int) -> Tensor:
