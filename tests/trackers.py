@@ -77,7 +77,10 @@ def answer_by(monkeypatch: Any, between: Callable[[int], object] = lambda _: Non
         prompt: What the turns say that they were told.
     """
 
-    def stream(todo: Sequence[Assignment], *_: Any, attempt: int, **__: Any) -> Iterator[StreamedBatch]:
+    def stream(
+        todo: Sequence[Assignment], *_: Any, attempt: int, meanwhile: Callable[[], None], **__: Any
+    ) -> Iterator[StreamedBatch]:
+        meanwhile()
         for number, one in enumerate(todo, start=1):
             yield StreamedBatch(predictions=[row(one, attempt=attempt, prompt=prompt)], notices=(f"note {number}",))
             between(number)

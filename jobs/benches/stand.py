@@ -16,8 +16,9 @@ from pipeline.agents.actor import Briefing
 from pipeline.config import RunConfig
 from pipeline.records import Assignment, Prediction, Question
 from pipeline.runtime.crew import Crew, Say, started_crew
+from pipeline.runtime.dataset import batches_of
 from pipeline.runtime.placement import Seat
-from pipeline.runtime.sharding import Run, StreamedBatch, batches_of
+from pipeline.runtime.sharding import Run, StreamedBatch
 from pipeline.runtime.sizes import Sizes
 from pipeline.runtime.standin import StandIn
 
@@ -42,8 +43,8 @@ class Stand:
         """
         roles = tuple(role.name for role in the_plan().graph.roles)
         seats = [Seat(name=f"r{index}", roles=roles, model="stand-in") for index in range(count)]
-        with started_crew(seats, RunConfig.from_flat({"replicas": count}), say, StandIn) as crew:
-            yield cls(crew, say)
+        with started_crew(seats, RunConfig.from_flat({"replicas": count}), say, StandIn) as loaded:
+            yield cls(loaded(), say)
 
     def measure(self, case: Case, scale: Scale) -> dict[str, Any]:
         """Runs a case; returns what is known of it, in plain numbers."""

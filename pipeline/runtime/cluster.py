@@ -1,4 +1,7 @@
-"""Joining a Ray cluster: the one named, the one of the surrounding job, or a new local one."""
+"""Joining a Ray cluster: the one named, the one of the surrounding job, or a new local one.
+
+Importing this is cheap: Ray is imported when a cluster is joined, and jobs look here for folders without one.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +12,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-
-import ray
-import ray.data
 
 JOB_MARK = "RAY_JOB_CONFIG_JSON_ENV_VAR"
 """Set by Ray for the entrypoint of a submitted job."""
@@ -43,6 +43,8 @@ def connected(address: str | None, *, pretended_gpus: int = 0) -> Iterator[None]
     Raises:
         ValueError: The cluster does not answer.
     """
+    import ray
+
     _quiet()
     on_terminate = signal.getsignal(signal.SIGTERM)
     target = address or os.environ.get("RAY_ADDRESS") or "local"
@@ -65,11 +67,7 @@ def connected(address: str | None, *, pretended_gpus: int = 0) -> Iterator[None]
 
 
 def _quiet() -> None:
-    """Leaves the terminal to our own progress and stdout to the result: Ray Data draws no bars and logs to stderr."""
+    """Leaves the terminal to our own progress."""
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # else every actor pool prints a line of Ray's own worries
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # the coming default; unset, Ray warns
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    for noisy in ("ray", "ray.data"):
-        logging.getLogger(noisy).setLevel(logging.CRITICAL)
+    logging.getLogger("ray").setLevel(logging.CRITICAL)

@@ -70,8 +70,10 @@ def cluster_capacity() -> Capacity:
 
 
 @contextmanager
-def started_crew(seats: Sequence[Seat], config: RunConfig, say: Say, replica: type = Replica) -> Iterator[Crew]:
-    """Starts replicas, loads their models, and ends them with the block.
+def started_crew(
+    seats: Sequence[Seat], config: RunConfig, say: Say, replica: type = Replica
+) -> Iterator[Callable[[], Crew]]:
+    """Starts replicas, which load their models at the same time, and ends them with the block.
 
     Args:
         seats: Who is to play what in the first run.
@@ -79,8 +81,12 @@ def started_crew(seats: Sequence[Seat], config: RunConfig, say: Say, replica: ty
         say: Told what is being waited for.
         replica: The class of the actors.
 
+    Yields:
+        What waits until all of them are loaded, and returns the crew; it raises a ValueError where a model can't be
+        loaded, or models don't understand each other.
+
     Raises:
-        ValueError: The cluster can't hold them, a model can't be loaded, or models don't understand each other.
+        ValueError: The cluster can't hold them.
     """
     share = resources(len(seats), config.execution, cluster_capacity())
     group, actors = None, list[Any]()
@@ -90,11 +96,15 @@ def started_crew(seats: Sequence[Seat], config: RunConfig, say: Say, replica: ty
             group, homes = _together(len(seats), share)
         for seat, home in zip(seats, homes, strict=True):
             actors.append(_start(replica, seat, share, home, config))
-        statuses = _wait(actors, share, say)
-        members = [Member(seat=s, actor=a, status=t) for s, a, t in zip(seats, actors, statuses, strict=True)]
-        _check(members)
-        connect(actors, CARRIERS[config.execution.transport])
-        yield Crew(members={member.seat.name: member for member in members}, resources=share)
+
+        def loaded() -> Crew:
+            statuses = _wait(actors, share, say)
+            members = [Member(seat=s, actor=a, status=t) for s, a, t in zip(seats, actors, statuses, strict=True)]
+            _check(members)
+            connect(actors, CARRIERS[config.execution.transport])
+            return Crew(members={member.seat.name: member for member in members}, resources=share)
+
+        yield loaded
     finally:
         with suppress(RayError):  # where the cluster is gone, so are they
             disconnect(CARRIERS[config.execution.transport])

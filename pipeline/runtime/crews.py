@@ -6,7 +6,7 @@ needs other models, another placement, another number of replicas or another clu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from types import TracebackType
@@ -74,26 +74,27 @@ class Crews:
         self._leave()
 
     @contextmanager
-    def at_work(self, briefing: Briefing, say: Say) -> Iterator[Crew]:
+    def at_work(self, briefing: Briefing, say: Say, meanwhile: Callable[[], None] = lambda: None) -> Iterator[Crew]:
         """The crew for a run, briefed. A block that fails ends it: what it was in the middle of is not the next run's.
 
         Args:
             briefing: What the run is about.
             say: Told what is being waited for.
+            meanwhile: Done once, while replicas load where some have to; what it raises goes on.
 
         Raises:
             ValueError: The cluster does not answer or can't hold the replicas, a model can't be loaded, or the run
                 can't be on it.
             RayError: A replica was lost while it was being briefed.
         """
-        crew = self._ready(briefing, say)
+        crew = self._ready(briefing, say, meanwhile)
         try:
             yield crew
         except BaseException:
             self._dismiss()
             raise
 
-    def _ready(self, briefing: Briefing, say: Say) -> Crew:
+    def _ready(self, briefing: Briefing, say: Say, meanwhile: Callable[[], None]) -> Crew:
         config, roles = briefing.config, tuple(role.name for role in briefing.plan.graph.roles)
         self._connect(config.execution.address)
         capacity = cluster_capacity()
@@ -101,7 +102,9 @@ class Crews:
         need = Need.of(config, places)
         crew = self._again(need, places, briefing, say)
         if crew is None:
-            crew = briefed(self._started(need, places, config, capacity, say), places, briefing)
+            crew = briefed(self._started(need, places, config, capacity, say, meanwhile), places, briefing)
+        else:
+            meanwhile()
         return replace(crew, automatic=automatic)
 
     def _again(self, need: Need, places: Sequence[Seat], briefing: Briefing, say: Say) -> Crew | None:
@@ -114,7 +117,15 @@ class Crews:
             say("note: a replica has died since the last run; all of them are started anew")
             return None
 
-    def _started(self, need: Need, places: Sequence[Seat], config: RunConfig, capacity: Capacity, say: Say) -> Crew:
+    def _started(
+        self,
+        need: Need,
+        places: Sequence[Seat],
+        config: RunConfig,
+        capacity: Capacity,
+        say: Say,
+        meanwhile: Callable[[], None],
+    ) -> Crew:
         """A new crew in place of the one that there is."""
         self._dismiss()
         if need in self._refused:  # it would load the model again only to end the same way
@@ -122,12 +133,25 @@ class Crews:
         if not capacity.gpus and config.execution.gpus_per_replica is None and joined_cluster(config.execution.address):
             say("note: the cluster has no GPU now, so CPUs compute; --gpus-per-replica 1 waits for GPUs")
         try:
-            self._crew = self._work.enter_context(started_crew(places, config, say, self._replica))
-        except ValueError as error:
-            self._refused[need] = str(error)
+            with self._refusals(need):
+                loaded = self._work.enter_context(started_crew(places, config, say, self._replica))
+            meanwhile()
+            with self._refusals(need):
+                self._crew = loaded()
+        except BaseException:
+            self._dismiss()
             raise
         self._need = need
         return self._crew
+
+    @contextmanager
+    def _refusals(self, need: Need) -> Iterator[None]:
+        """Remembers why a crew could not be started."""
+        try:
+            yield
+        except ValueError as error:
+            self._refused[need] = str(error)
+            raise
 
     def _connect(self, address: str | None) -> None:
         if self._address != (address,):

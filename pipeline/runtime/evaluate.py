@@ -129,6 +129,8 @@ def evaluate(request: RunRequest, crews: Crews, report: Report | None = None) ->
             if asks:
                 with nullcontext(report) if report else _own_progress(request, len(done)) as shown:
                     _ask(request, done, run, attempt, crews, shown)
+            else:
+                run.open()
         except BrokenCrewError as error:
             raise BrokenRunError(str(error)) from error
         except RayError as error:
@@ -168,7 +170,8 @@ def _ask(
     todo = [assignment for assignment in request.assignments if assignment.question.id not in finished]
     keep = request.folder.append
     briefing = Briefing(config=request.config, plan=request.plan)
-    with closing(stream_predictions(todo, briefing, crews, attempt=attempt, say=report.say, rescue=keep)) as stream:
+    stream = stream_predictions(todo, briefing, crews, attempt=attempt, say=report.say, rescue=keep, meanwhile=run.open)
+    with closing(stream):
         for batch in stream:
             for notice in dict.fromkeys(batch.notices):
                 report.say(f"note: {notice}")

@@ -18,13 +18,12 @@ from dataclasses import dataclass
 from itertools import islice
 from queue import SimpleQueue
 
-import ray.data
-
 from pipeline.agents.actor import Briefing
 from pipeline.config import CARRIERS
 from pipeline.records import Answer, Assignment, Prediction, Whereabouts
 from pipeline.runtime.crew import Crew, Member, Say, cluster_capacity
 from pipeline.runtime.crews import Crews
+from pipeline.runtime.dataset import Batches, batches_of, import_ahead
 from pipeline.runtime.driver import Driver
 from pipeline.runtime.flow import Flow
 from pipeline.runtime.grading import Scoring
@@ -33,10 +32,6 @@ from pipeline.runtime.placement import split_roles
 from pipeline.runtime.posts import Posts
 from pipeline.runtime.router import Post, Router
 from pipeline.runtime.sizes import Sizes
-
-Batches = Generator[tuple[Assignment, ...], None, None]
-"""Questions to answer together, as they are pulled."""
-
 
 STOPPING_SECONDS = 60
 """How long the driver may take to leave what it is in the middle of; it must not outlive the connection to Ray."""
@@ -66,6 +61,7 @@ def stream_predictions(
     attempt: int,
     say: Say,
     rescue: Callable[[list[Prediction]], None] = lambda _: None,
+    meanwhile: Callable[[], None] = lambda: None,
 ) -> Generator[StreamedBatch, None, None]:
     """Asks all questions and yields their rows as batches finish, in no particular order.
 
@@ -76,24 +72,23 @@ def stream_predictions(
         attempt: Recorded with every row.
         say: Told what is being waited for, and the plan.
         rescue: Gets finished rows that were not read before the stream was left.
+        meanwhile: Done once, while the replicas load; what it raises ends the stream.
 
     Raises:
         ValueError: The cluster does not answer or can't hold the replicas, a model can't be loaded, or a memory is
             larger than the store.
         BrokenCrewError: Everybody who could go on has died.
     """
-    with crews.at_work(briefing, say) as crew:
+
+    def prepare() -> None:
+        meanwhile()
+        import_ahead()
+
+    with crews.at_work(briefing, say, prepare) as crew:
         run = Run(crew, briefing, attempt=attempt, say=say)
         yield StreamedBatch(predictions=[], notices=crew.notices)
         with run.started(batches_of(assignments, run.flow.batch), rescue) as stream:
             yield from stream
-
-
-def batches_of(assignments: Sequence[Assignment], size: int) -> Batches:
-    """Cuts questions into batches, as they are pulled."""
-    dataset = ray.data.from_items([{"assignment": assignment.to_json()} for assignment in assignments])
-    for batch in dataset.iter_batches(batch_size=size, prefetch_batches=1):
-        yield tuple(Assignment.from_json(line) for line in batch["assignment"])
 
 
 class Run:

@@ -35,8 +35,27 @@ class ToldRun:
     """Its settings."""
     tracked: TrackedRun
     """Its counterpart in the tracker."""
+    store: Store
+    """Where that is."""
     asks: bool
     """Whether questions are asked, or all that it does is to tell what came of them before."""
+
+    def open(self) -> None:
+        """Finds or begins the run in its store, before anything is told. This takes seconds, as MLflow is imported.
+
+        Raises:
+            ValueError: The store can't be used. A server that does not answer, or a file that is busy, is none of that.
+        """
+        self.store.check()
+        if self.store.remote:
+            self.tracked.open_later()
+            return
+        try:
+            self.tracked.open()
+        except Exception as error:  # whatever the store's client raises: MLflow's, SQLAlchemy's, sqlite3's
+            if not is_busy(error):
+                raise self.store.unusable(error) from error
+            self.tracked.open_later()
 
     def tell_point(self, tally: Tally) -> None:
         """Tells how it goes."""
@@ -70,19 +89,18 @@ def told(request: RunRequest, *, asks: bool) -> Iterator[ToldRun]:
         asks: Whether questions will be asked.
 
     Raises:
-        ValueError: The store can't be used. A server that does not answer, or a file that is busy, is none of that.
+        ValueError: The store can be none.
     """
     folder, config = request.folder, request.config
     store = choose_store(config.tracking.tracking_uri, request.store)
-    store.check()
+    store.glance()
     if asks:
         note_begin(folder, config.data, request.assignments)
     record = run_record(folder, config, whole=False)
     other = config.tracking.tracking_uri != folder.config.tracking.tracking_uri
     tracked = TrackedRun(store, record, FolderLedger(folder), say, remedy(folder.path, store if other else None))
     try:
-        _open(tracked, store)
-        yield ToldRun(folder, config, tracked, asks)
+        yield ToldRun(folder, config, tracked, store, asks)
     except BaseException as error:
         tracked.stop(_note_end(folder, error))
         raise
@@ -123,15 +141,3 @@ def _note_end(folder: RunFolder, error: BaseException) -> Status:
     status: Status = "KILLED" if isinstance(error, KeyboardInterrupt) else "FAILED"
     note(folder, status=status, fault=str(error)[:FAULT], ended=time.time())
     return status
-
-
-def _open(tracked: TrackedRun, store: Store) -> None:
-    if store.remote:
-        tracked.open_later()
-        return
-    try:
-        tracked.open()
-    except Exception as error:  # whatever the store's client raises: MLflow's, SQLAlchemy's, sqlite3's
-        if not is_busy(error):
-            raise store.unusable(error) from error
-        tracked.open_later()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sqlite3
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +46,15 @@ class Store:
     def shown(self) -> str:
         """The URI as it may be shown."""
         return without_secrets(self.uri)
+
+    def glance(self) -> None:
+        """Refuses what can be no store; MLflow, which takes seconds to import, is asked only where one can't see that.
+
+        Raises:
+            ValueError: As `check` does.
+        """
+        if not _names_host(self.uri) and not _is_database(self.uri):
+            self.check()
 
     def check(self) -> None:
         """Refuses what can be no store, without asking it anything.
@@ -108,6 +119,27 @@ def reason_of(error: BaseException) -> str:
         )
         line = named[0] if named else line
     return without_secrets(line)[:REASON_CHARS]
+
+
+def _names_host(uri: str) -> bool:
+    """Whether it is the address of a server."""
+    try:
+        parts = urlsplit(uri)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.hostname)
+
+
+def _is_database(uri: str) -> bool:
+    """Whether it names a file that SQLite reads and in which MLflow has made tables before."""
+    named = re.fullmatch(r"sqlite(?:\+pysqlite)?:///([^?]+)", uri)
+    if not named or not os.access(named[1], os.W_OK):
+        return False
+    try:
+        with closing(sqlite3.connect(f"{Path(named[1]).absolute().as_uri()}?mode=ro", uri=True)) as database:
+            return bool(database.execute("SELECT 1 FROM sqlite_master WHERE name = 'alembic_version'").fetchall())
+    except sqlite3.Error:
+        return False
 
 
 def is_busy(error: BaseException) -> bool:

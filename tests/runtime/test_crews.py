@@ -40,14 +40,19 @@ class Log(list):
     @contextmanager
     def started_crew(self, seats, config, say, replica):
         self.append(START)
+        try:
+            yield lambda: self.loaded(seats, config)
+        finally:
+            self.append(STOP)
+
+    def loaded(self, seats, config):
         if config.model.model == self.refused:
             raise ValueError("--model is broken")
         status = ReplicaStatus(node="n")
-        yield Crew(
+        return Crew(
             members={seat.name: Member(seat=seat, actor=None, status=status) for seat in seats},
             resources=Resources(gpus=0, cpus=1, threads=1),
         )
-        self.append(STOP)
 
     def briefed(self, crew, seats, briefing):
         self.append(BRIEF)
@@ -62,8 +67,8 @@ def briefing(**settings):
     return Briefing(config=config, plan=plan_for(config.collaboration))
 
 
-def run(crews, **settings):
-    with crews.at_work(briefing(**settings), lambda _: None) as crew:
+def run(crews, meanwhile=lambda: None, **settings):
+    with crews.at_work(briefing(**settings), lambda _: None, meanwhile) as crew:
         return crew
 
 
@@ -130,7 +135,26 @@ def test_what_could_not_be_started_once_is_not_tried_again(events):
             with pytest.raises(ValueError, match="--model is broken"):
                 run(crews, model="broken")
         run(crews, model="whole")
-    assert events == ["join None", START, START, BRIEF, STOP, "leave None"]
+    assert events == ["join None", START, STOP, START, BRIEF, STOP, "leave None"]
+
+
+def test_what_is_done_meanwhile_is_done_once_before_replicas_are_waited_for(events):
+    with Crews() as crews:
+        for _ in range(2):
+            run(crews, lambda: events.append("meanwhile"))
+    assert events == ["join None", START, "meanwhile", BRIEF, BRIEF, "meanwhile", STOP, "leave None"]
+
+
+def test_what_fails_meanwhile_ends_the_crew_and_says_nothing_of_it(events):
+    def fail():
+        raise ValueError("no store")
+
+    with Crews() as crews:
+        with pytest.raises(ValueError, match="no store"):
+            run(crews, fail)
+        assert events[-1] == STOP
+        run(crews)
+    assert events == ["join None", START, STOP, START, BRIEF, STOP, "leave None"]
 
 
 def test_what_one_cluster_refused_is_tried_on_the_next_one(events):
@@ -140,7 +164,7 @@ def test_what_one_cluster_refused_is_tried_on_the_next_one(events):
             run(crews, model="large", address="small:1")
         events.refused = ""
         run(crews, model="large", address="big:1")
-    assert events == ["join small:1", START, "leave small:1", "join big:1", START, BRIEF, STOP, "leave big:1"]
+    assert events == ["join small:1", START, STOP, "leave small:1", "join big:1", START, BRIEF, STOP, "leave big:1"]
 
 
 def test_roles_are_split_by_time_only_where_that_was_asked_for(events):

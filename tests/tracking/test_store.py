@@ -1,5 +1,8 @@
 """Which store a run is told to, and which are refused before anything begins."""
 
+import sqlite3
+from contextlib import closing
+
 import pytest
 
 from pipeline.tracking import Store, choose_store, reason_of, without_secrets
@@ -30,21 +33,43 @@ def test_only_what_has_to_answer_from_elsewhere_is_remote(uri, remote):
 
 
 @pytest.mark.parametrize("uri", ["nonsense://here", "http://", "https://[bad", "sqlite:////dev/null/x.db"])
-def test_nonsense_is_one_clear_line(uri):
+@pytest.mark.parametrize("look", [Store.check, Store.glance])
+def test_nonsense_is_one_clear_line(look, uri):
     with pytest.raises(ValueError, match="--tracking-uri '.*' can't be used: .+") as caught:
-        Store(uri=uri).check()
+        look(Store(uri=uri))
     assert "\n" not in str(caught.value)
     assert uri in str(caught.value)
 
 
-def test_a_damaged_store_is_one_clear_line(tmp_path):
+@pytest.mark.parametrize("look", [Store.check, Store.glance])
+def test_a_damaged_store_is_one_clear_line(look, tmp_path):
     (tmp_path / "mlflow.db").write_text("no database, whatever its name says" * 100)
     with pytest.raises(ValueError, match="can't be used"):
-        choose_store(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path).check()
+        look(choose_store(f"sqlite:///{tmp_path / 'mlflow.db'}", tmp_path))
 
 
-def test_a_server_that_does_not_answer_is_not_asked_by_the_check():
-    Store(uri="http://127.0.0.1:9").check()
+@pytest.mark.parametrize("look", [Store.check, Store.glance])
+def test_a_server_that_does_not_answer_is_not_asked_by_the_check(look):
+    look(Store(uri="http://127.0.0.1:9"))
+
+
+def test_a_glance_opens_no_store_that_mlflow_has_made_before(tmp_path, monkeypatch):
+    store = Store(uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    monkeypatch.setattr(Store, "client", lambda _: pytest.fail("the store was opened"))
+    with closing(sqlite3.connect(tmp_path / "mlflow.db")) as database:
+        database.execute("CREATE TABLE alembic_version (version_num)")
+    store.glance()
+
+
+@pytest.mark.parametrize("other", ["missing", "empty"])
+def test_a_glance_checks_whole_what_it_does_not_know(other, tmp_path, monkeypatch):
+    checked = []
+    monkeypatch.setattr(Store, "check", lambda store: checked.append(store))
+    if other == "empty":
+        (tmp_path / "mlflow.db").touch()
+    store = Store(uri=f"sqlite:///{tmp_path / 'mlflow.db'}")
+    store.glance()
+    assert checked == [store]
 
 
 def test_passwords_are_shown_nowhere():
