@@ -83,6 +83,8 @@ class RunMetrics:
     """How often questions had to be asked again because a process, a node or an object was lost, summed over them."""
     peak_bytes: int
     """The largest replica's peak: device memory on a GPU, resident memory on a CPU."""
+    startup_seconds: float = 0.0
+    """From the command's start, or the end of its run before, to the first question being asked; 0 where not known."""
     seconds_per_agent: dict[str, float] = field(default_factory=dict)
     """Wall time by role."""
     output_tokens_per_agent: dict[str, int] = field(default_factory=dict)
@@ -97,7 +99,9 @@ class RunMetrics:
         return asdict(self)
 
 
-def summarize(rows: Sequence[Prediction], config: RunConfig, *, graph: str, run_id: str, run_dir: str) -> RunMetrics:
+def summarize(
+    rows: Sequence[Prediction], config: RunConfig, *, graph: str, run_id: str, run_dir: str, awaited_since: float = 0.0
+) -> RunMetrics:
     """Adds up the rows of a run.
 
     Args:
@@ -106,6 +110,8 @@ def summarize(rows: Sequence[Prediction], config: RunConfig, *, graph: str, run_
         graph: The name of its role graph.
         run_id: Its id in the tracker.
         run_dir: Its folder.
+        awaited_since: From when on the first question of the last attempt was waited for, seconds since the epoch; 0
+            where that is not known.
     """
     collaboration = config.collaboration
     scored = [row for row in rows if row.correct is not None]
@@ -142,14 +148,11 @@ def summarize(rows: Sequence[Prediction], config: RunConfig, *, graph: str, run_
         tokens_per_second=_share(tokens, seconds),
         load_seconds=max((row.load_seconds for row in rows), default=0.0),
         scoring_seconds=sum(row.scoring_seconds for row in rows),
-        handover_bytes=sum(row.handover_bytes for row in rows),
-        handover_seconds=sum(row.handover_seconds for row in rows),
-        verify_seconds=sum(row.verify_seconds for row in rows),
-        handover_hops=sum(len(turn.transfers) for row in rows for turn in row.turns),
-        transports=_per_transport(rows),
+        **_handovers(rows),
         retries=sum(row.retries for row in rows),
         no_answer_rate=_share(sum(not row.prediction for row in scored), len(scored)),
         **_text_rates(rows),
+        startup_seconds=startup_seconds(rows, awaited_since),
         peak_bytes=max((row.peak_bytes for row in rows), default=0),
         seconds_per_agent=_per_agent(rows, "seconds"),
         output_tokens_per_agent={role: int(n) for role, n in _per_agent(rows, "output_tokens").items()},
@@ -164,6 +167,13 @@ def run_seconds(rows: Sequence[Prediction]) -> float:
         if row.turns:
             attempts[row.attempt].append(row)
     return sum(max(r.finished for r in part) - min(r.started for r in part) for part in attempts.values())
+
+
+def startup_seconds(rows: Sequence[Prediction], awaited_since: float) -> float:
+    """Seconds from a time since the epoch to the last attempt's first question; 0 where one of them is not known."""
+    last = max((row.attempt for row in rows), default=0)
+    first = min((row.started for row in rows if row.turns and row.attempt == last), default=0.0)
+    return max(first - awaited_since, 0.0) if first and awaited_since else 0.0
 
 
 def repeats_itself(text: str) -> bool:
@@ -181,6 +191,17 @@ def _text_rates(rows: Sequence[Prediction]) -> dict[str, Any]:
         "truncated_turns_rate": _share(sum(row.truncated_turns for row in rows), texts),
         "context_limited_rate": _share(sum(row.context_limited for row in rows), count),
         "repetition_rate": _share(sum(repeats_itself(row.output_text) for row in rows), count),
+    }
+
+
+def _handovers(rows: Sequence[Prediction]) -> dict[str, Any]:
+    """What it took to hand memory over, by the names of the fields."""
+    return {
+        "handover_bytes": sum(row.handover_bytes for row in rows),
+        "handover_seconds": sum(row.handover_seconds for row in rows),
+        "verify_seconds": sum(row.verify_seconds for row in rows),
+        "handover_hops": sum(len(turn.transfers) for row in rows for turn in row.turns),
+        "transports": _per_transport(rows),
     }
 
 

@@ -52,10 +52,17 @@ def note(folder: RunFolder, **facts: Any) -> None:
         folder.write_json(FILE, {**folder.read_json(FILE), **facts})
 
 
-def note_begin(folder: RunFolder, data: DataConfig, assignments: Sequence[Assignment]) -> None:
-    """Notes that a run begins, or goes on: by what, where and on which questions."""
+def note_begin(folder: RunFolder, data: DataConfig, assignments: Sequence[Assignment], *, first: bool = True) -> None:
+    """Notes that a run begins, or goes on: by what, where and on which questions.
+
+    Args:
+        folder: Its folder.
+        data: Where its questions come from.
+        assignments: All of them.
+        first: Whether it is the first run of this process, so that users have waited for it since that began.
+    """
     began = began_at(folder) or time.time()
-    questions = question_set(data, assignments)
+    questions, now = question_set(data, assignments), facts_of_now()
     note(
         folder,
         status="RUNNING",
@@ -64,7 +71,8 @@ def note_begin(folder: RunFolder, data: DataConfig, assignments: Sequence[Assign
         ended=0.0,
         tracked=False,
         questions=vars(questions),
-        **facts_of_now(),
+        awaited_since=now["pid_since"] if first else time.time(),
+        **now,
     )
 
 

@@ -77,6 +77,13 @@ def test_the_pause_before_a_resume_is_not_counted():
     assert run_seconds([*first, *second]) == pytest.approx(4 + 3)
 
 
+@pytest.mark.parametrize(("since", "seconds"), [(990, 10), (0, 0), (2000, 0)])
+def test_the_start_up_is_that_of_the_last_attempt(since, seconds):
+    rows = [row(1, started=10, finished=12), replace(row(2, started=1000, finished=1003), attempt=2)]
+    m = summarize(rows, RunConfig(), graph="sequential", run_id="r", run_dir="d", awaited_since=since)
+    assert m.startup_seconds == seconds
+
+
 def written(number: int, *finishes: Finish) -> Prediction:
     """A question whose planner has thought and whose other agents' texts ended so."""
     think = Turn(role="planner", text="", finish="latent", usage=Usage(latent_steps=4), seconds=0.5)

@@ -65,6 +65,14 @@ def test_what_cannot_be_known_later_is_noted_and_the_first_start_stays(folder, m
     assert (again["started"], again["notices"], again["status"]) == (told["started"], ["lost"], "RUNNING")
 
 
+def test_the_first_run_of_a_process_has_been_awaited_since_that_began_and_others_since_their_own_beginning(folder):
+    note_begin(folder, DataConfig(task="demo"), asked(1))
+    first = read_facts(folder)
+    assert first["awaited_since"] == first["pid_since"]
+    note_begin(folder, DataConfig(task="demo"), asked(1), first=False)
+    assert read_facts(folder)["awaited_since"] >= first["started"]
+
+
 @pytest.mark.parametrize(
     ("data", "source", "uri"),
     [
