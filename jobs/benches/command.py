@@ -31,7 +31,7 @@ def settings_of(kind: type[Settings], argv: Sequence[str], *, prog: str, descrip
         ValueError: A flag or a value is wrong; one line.
     """
     parser = plain_parser(prog, description or "")
-    types, docs = typing.get_type_hints(kind), field_docs(kind)
+    types, docs = typing.get_type_hints(kind), field_docs(typing.cast(Any, kind))
     known = fields(typing.cast(Any, kind))
     for field in known:
         bare: dict[str, Any] = {"nargs": "?", "const": True} if types[field.name] is bool else {}
