@@ -47,9 +47,10 @@ OVERLAP = {
     "megabytes": "MB a parcel",
     "turn_seconds": "turn s",
     "nodes": "nodes",
-    "transfer_ms": "transfers ms a batch",
-    "wait_ms": "waited ms a batch",
+    "transfer_ms": "ms to come",
+    "wait_ms": "ms waited",
     "wait_pct": "waited %",
+    "all_wait_pct": "by all roles",
     "efficiency_pct": "% of ideal",
     "control_efficiency_pct": "without fetching ahead",
 }
@@ -66,7 +67,7 @@ class Handover:
     repeats: int = 11
     """How often each is measured."""
     turn_seconds: float = 1.0
-    """How long each turn of the spread run takes."""
+    """How long the last role's turn takes in the spread run; the others take less."""
     parcel_mb: float = 64.0
     """MB of each parcel of the spread run."""
     batches: int = 14
