@@ -15,6 +15,7 @@ from jobs.cli import STOPPED, complain, result_stream
 
 PROG = "bench.py"
 COMMANDS = {
+    "handover": "how fast memory goes from one replica to another, and whether it comes while its reader works",
     "scale": "throughput of 1 to 64 timed stand-ins for models, and what the driver and the store do for them",
 }
 """Subcommands: each is a module of jobs.benches with `main(argv, result)`."""

@@ -150,7 +150,14 @@ class Replica:
         arrived = [*ray.get(list(refs)), *direct]
         fetching = time.perf_counter() - began
         report, parcels = play_leg(
-            self._team, self._name, self._carrier, order, arrived, fetching=fetching, crowd=self._crowd
+            self._team,
+            self._name,
+            self._carrier,
+            order,
+            arrived,
+            fetching=fetching,
+            crowd=self._crowd,
+            staging=self._staging,
         )
         if report.failed:
             self._check_device()
@@ -165,11 +172,12 @@ class Replica:
 
         from pipeline.agents.team import Alignments
         from pipeline.engine import load_model
+        from pipeline.memory import Staging
 
         torch.set_num_threads(self._threads)
         place: dict[str, Any] = {"gpus": max(1, int(gpus))} if gpus else {"device": "cpu"}
         self._lm = load_model(model, **place)
-        self._alignments = Alignments(self._lm)
+        self._alignments, self._staging = Alignments(self._lm), Staging()
         return ReplicaStatus(fingerprint=self._lm.fingerprint, memory_form=self._lm.memory_form)
 
     def _gather(self, briefing: Briefing) -> str:

@@ -13,7 +13,7 @@ from pipeline.agents.recall import recall_work
 from pipeline.agents.walk import Walk, Work
 from pipeline.config import Carrier
 from pipeline.engine import RunningBatch
-from pipeline.memory import Inputs, Parcel, Segment, pack, unpack_inputs, unpack_segments
+from pipeline.memory import Inputs, Parcel, Segment, Staging, pack, unpack_inputs, unpack_segments
 from pipeline.records import Assignment, LegOrder, LegReport, RoleTurns, Transfer
 
 log = logging.getLogger(__name__)
@@ -87,6 +87,7 @@ def play_leg(
     *,
     fetching: float,
     crowd: Crowd | None = None,
+    staging: Staging | None = None,
 ) -> tuple[LegReport, list[Parcel | None]]:
     """Plays a stretch of roles for a batch.
 
@@ -100,6 +101,7 @@ def play_leg(
         arrived: The parcels of `order.parcels`.
         fetching: Seconds that it took to fetch them.
         crowd: The replica's questions, other legs' among them; by default this leg's alone.
+        staging: Where parcels are copied to before they are sent; without it, new memory.
 
     Returns:
         The report, and a parcel for each role of `order.send`; none for one that is larger than the limit.
@@ -110,7 +112,7 @@ def play_leg(
     share = fetching / max(len(arrived), 1)
     luggage = Luggage(carrier=carrier, parcels=dict(zip(order.parcels, arrived, strict=True)), seconds=share)
     done, work, failed = _play(team, order, luggage, crowd)
-    parcels = [pack(carrier, _sent(done, work[role])) for role in order.send]
+    parcels = [pack(carrier, _sent(done, work[role]), staging) for role in order.send]
     report = LegReport(
         turns=tuple(
             RoleTurns(role=role, turns=tuple(replace(result.turn, replica=replica) for result in work[role]))

@@ -1,6 +1,7 @@
 """Working memory: what an agent added for a question, and the cache where questions are worked on side by side."""
 
 from pipeline.memory.memory import Memory
+from pipeline.memory.payloads import Staging
 from pipeline.memory.rope import Rotary, immovable, layer_kinds
 from pipeline.memory.segment import Inputs, KVShape, Part, Segment, Stage
 from pipeline.memory.slots import KVCache, Move, Slot
@@ -18,6 +19,7 @@ __all__ = [
     "Segment",
     "Slot",
     "Stage",
+    "Staging",
     "immovable",
     "layer_kinds",
     "pack",

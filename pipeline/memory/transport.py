@@ -16,16 +16,14 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.config import Carrier
+from pipeline.memory.payloads import ALIGNED, Bytes, Staging, as_they_lie, joined
 from pipeline.memory.segment import Inputs, Segment
 from pipeline.records import Transfer
 
-ALIGNED = 64
-"""Bytes to a multiple of which every tensor of a parcel begins, so that any number format can be viewed in place."""
 MAKER = ("role", "question_id", "fingerprint", "latent_steps", "digest")
 """Fields of a segment that travel as they are."""
 
@@ -53,34 +51,45 @@ class Parcel:
     labels: tuple[Label, ...]
     """One a segment, in the order of the bytes."""
     payload: Any
-    """All bytes: uint8, [bytes]; an array of numpy for the object store, a tensor for direct transports."""
+    """All bytes: for the object store an array, uint8 [bytes], or pieces of one; for direct transports a tensor."""
+    nbytes: int
+    """How many."""
     seconds: float
-    """How long packing took."""
+    """How long packing took; what the object store copies itself, it copies later."""
+    held: tuple[Any, ...] = ()
+    """Whose memory the payload is views of: kept until it has been sent, and left behind."""
 
-    @property
-    def nbytes(self) -> int:
-        """Bytes of the payload."""
-        return int(self.payload.nbytes)
+    def __getstate__(self) -> dict[str, Any]:
+        return {**vars(self), "held": ()}
 
 
-def pack(carrier: Carrier, segments: Sequence[tuple[str, Segment]]) -> Parcel:
+def pack(carrier: Carrier, segments: Sequence[tuple[str, Segment]], staging: Staging | None = None) -> Parcel:
     """Packs segments, each with the id of the question that is asked.
 
     Args:
         carrier: Decides what is packed.
-        segments: Those of one role; strided views of a cache are copied once, straight into the parcel.
+        segments: Those of one role; strided views of a cache are copied once, into the parcel or by the object store:
+            until it has been sent, the parcel keeps the slots that they are views of.
+        staging: Where to copy what the object store can't take as it lies; without it, new memory.
     """
     began = time.perf_counter()
     pairs = [_travelling(carrier, segment) for _, segment in segments]
     labels = [_label(row, segment, pair) for (row, segment), pair in zip(segments, pairs, strict=True)]
-    size = sum(_aligned(tensor.nbytes) for pair in pairs for tensor in pair)
-    device = pairs[0][0].device if pairs else torch.device("cpu")
-    flat = torch.empty(size, dtype=torch.uint8, device=device)
-    tensors = (tensor for pair in pairs for tensor in pair)
-    for target, tensor in zip(_views(flat, labels), tensors, strict=True):
-        target.copy_(tensor)
-    payload = flat if carrier.direct else flat.cpu().numpy()
-    return Parcel(labels=tuple(labels), payload=payload, seconds=time.perf_counter() - began)
+    tensors = [tensor for pair in pairs for tensor in pair]
+    size = sum(_aligned(tensor.nbytes) for tensor in tensors)
+    payload: Any
+    if carrier.direct:
+        device = tensors[0].device if tensors else torch.device("cpu")
+        payload = _filled(torch.empty(size, dtype=torch.uint8, device=device), labels, tensors)
+    else:
+        payload = as_they_lie(tensors) or _staged(staging or Staging(), size, labels, tensors)
+    return Parcel(
+        labels=tuple(labels),
+        payload=payload,
+        nbytes=size,
+        seconds=time.perf_counter() - began,
+        held=tuple(segment.home for _, segment in segments),
+    )
 
 
 def unpack_segments(carrier: Carrier, parcel: Parcel, device: torch.device, seconds: float) -> dict[str, Segment]:
@@ -116,7 +125,23 @@ def _travelling(carrier: Carrier, segment: Segment) -> tuple[Tensor, Tensor]:
     if not carrier.inputs:
         return segment.keys_LNTH, segment.values_LNTH
     assert segment.inputs is not None, "an agent whose segments travel as inputs keeps them"
-    return segment.inputs.token_ids.to(segment.inputs.latents_MD.device), segment.inputs.latents_MD
+    return segment.inputs.token_ids, segment.inputs.latents_MD
+
+
+def _staged(staging: Staging, size: int, labels: Sequence[Label], tensors: Sequence[Tensor]) -> Bytes:
+    """Tensors of any device in one run of bytes on the CPU."""
+    devices = {tensor.device for tensor in tensors if tensor.is_cuda}
+    flat = staging.take(size, pinned=bool(devices))
+    _filled(torch.from_numpy(flat), labels, tensors)
+    for device in devices:  # whose copies are still under way
+        torch.cuda.current_stream(device).synchronize()
+    return flat
+
+
+def _filled(flat: Tensor, labels: Sequence[Label], tensors: Sequence[Tensor]) -> Tensor:
+    for target, tensor in zip(_views(flat, labels), tensors, strict=True):
+        target.copy_(tensor, non_blocking=True)
+    return flat
 
 
 def _label(row: str, segment: Segment, pair: tuple[Tensor, Tensor]) -> Label:
@@ -134,7 +159,7 @@ def _unpacked(parcel: Parcel, device: torch.device) -> Iterator[tuple[Label, Ten
     if not isinstance(flat, Tensor):
         with warnings.catch_warnings():  # shared memory is read-only, and nobody here writes to it
             warnings.simplefilter("ignore", UserWarning)
-            flat = torch.from_numpy(np.asarray(flat))
+            flat = torch.from_numpy(joined(flat, parcel.nbytes))
     views = _views(flat.to(device), parcel.labels)
     for label in parcel.labels:
         yield label, next(views), next(views)
