@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, cast, get_args
 
+from jobs.benches.command import listed, numbers, words
 from jobs.benches.stages import WORKLOADS
 from jobs.benches.timing import ideal_rate, last_wave
 from pipeline.config import CollaborationConfig, Placement
@@ -52,25 +53,24 @@ class Scale:
     def __post_init__(self) -> None:
         require(all(n >= 1 for n in self.replica_counts), "replicas", self.replicas, "numbers of 1 or more: 1,4,16")
         known = get_args(Placement)
-        require(set(self.placements) <= set(known) and bool(self.placements), "placement", self.placement, _list(known))
-        require(set(self.model_names) <= WORKLOADS.keys(), "models", self.models, f"{_list(WORKLOADS)}, or none")
+        require(set(self.placements) <= set(known) and bool(self.placements), "placement", self.placement, listed(known))
+        require(set(self.model_names) <= WORKLOADS.keys(), "models", self.models, f"{listed(WORKLOADS)}, or none")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
         require(self.turn_seconds >= 0, "turn_seconds", self.turn_seconds, "0 or more")
         for name in ("time_scale", "byte_scale", "seconds"):
             require(getattr(self, name) > 0, name, getattr(self, name), "above 0")
         some = bool(self.turn_seconds or self.model_names)
-        require(some, "models", self.models, f"{_list(WORKLOADS)}, where --turn-seconds is 0")
+        require(some, "models", self.models, f"{listed(WORKLOADS)}, where --turn-seconds is 0")
 
     @property
     def replica_counts(self) -> list[int]:
         """Numbers of stand-ins; a 0 for what is no number."""
-        text = QUICK_REPLICAS if self.quick else self.replicas
-        return [int(part) if part.strip().isdecimal() else 0 for part in text.split(",")]
+        return numbers(QUICK_REPLICAS if self.quick else self.replicas)
 
     @property
     def placements(self) -> list[str]:
         """Placements to run."""
-        return [part.strip() for part in self.placement.split(",") if part.strip()]
+        return words(self.placement)
 
     @property
     def model_names(self) -> list[str]:
@@ -167,7 +167,3 @@ def stages_of(model: str, scale: Scale) -> dict[str, Stage]:
         )
         for role, stage in stages.items()
     }
-
-
-def _list(names: Iterator[str] | tuple[str, ...] | Mapping[str, object]) -> str:
-    return ", ".join(names)

@@ -8,19 +8,13 @@ the last answer. Driver time is CPU time: of the driver's thread alone, and of i
 from __future__ import annotations
 
 import json
-import os
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any, TextIO
 
-from jsonargparse import ArgumentParser
-
 from jobs.benches.cases import Scale, cases
-from jobs.cli import parse
-from pipeline.config import field_docs
-from pipeline.validation import flag
+from jobs.benches.command import machine, print_table, say, settings_of
 
 GOAL_EFFICIENCY = 95.0
 """Percent of ideal, in the steady part, with the most replicas."""
@@ -42,7 +36,7 @@ COLUMNS = {
 
 def main(argv: Sequence[str], result: TextIO) -> int:
     """Runs all cases; returns the exit code."""
-    scale = settings_of(argv)
+    scale = settings_of(Scale, argv, prog="bench.py scale", description=__doc__)
     # Ray is slow to import and comes after the command line has proved right.
     from pipeline.runtime.cluster import connected
 
@@ -51,38 +45,17 @@ def main(argv: Sequence[str], result: TextIO) -> int:
         from jobs.benches.stand import Stand
 
         began = time.perf_counter()
-        with Stand.started(most, _say) as stand:
+        with Stand.started(most, say) as stand:
             startup = time.perf_counter() - began
-            _say(f"{most} stand-ins started in {startup:.0f} s")
+            say(f"{most} stand-ins started in {startup:.0f} s")
             measured = []
             for case in cases(scale):
                 measured.append(stand.measure(case, scale))
-                _say(line(measured[-1]))
-    _print_table(measured)
+                say(line(measured[-1]))
+    print_table(COLUMNS, measured)
     told = {"command": "scale", **machine(), "settings": asdict(scale), "startup_seconds": round(startup, 1)}
     result.write(json.dumps({**told, **verdict(measured), "cases": measured}) + "\n")
     return 0
-
-
-def settings_of(argv: Sequence[str]) -> Scale:
-    """The settings that a command line asks for.
-
-    Raises:
-        ValueError: A flag or a value is wrong; one line.
-    """
-    parser = ArgumentParser(prog="bench.py scale", description=__doc__, exit_on_error=False, allow_abbrev=False)
-    defaults, docs = Scale(), field_docs(Scale)
-    for name, default in asdict(defaults).items():
-        bare: dict[str, Any] = {"nargs": "?", "const": True} if isinstance(default, bool) else {}
-        kind = type(default) if default is not None else str | None
-        parser.add_argument(flag(name), type=kind, default=default, help=docs[name], **bare)
-    values = parse(parser, argv)
-    return Scale(**{name: values[name] for name in asdict(defaults)})
-
-
-def machine() -> dict[str, Any]:
-    """What it ran on, and how busy that was with other things when it ended."""
-    return {"cpus": os.cpu_count(), "load_average": round(os.getloadavg()[0], 1)}
 
 
 def verdict(measured: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -105,20 +78,3 @@ def line(one: dict[str, Any]) -> str:
         f"{one['case']}: {one['efficiency_pct']:.1f} % of ideal, {one['turns_per_second']:.1f} turns/s, "
         f"driver {one['driver_ms_per_turn']:.2f} ms a turn"
     )
-
-
-def _print_table(measured: Sequence[dict[str, Any]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*COLUMNS.values())
-    for one in measured:
-        table.add_row(*(f"{one[name]:.2f}" if isinstance(one[name], float) else str(one[name]) for name in COLUMNS))
-    console = Console(stderr=True)
-    if not console.is_terminal:  # in a file or a pipe there is no edge to keep to
-        console.width = 140
-    console.print(table)
-
-
-def _say(text: str) -> None:
-    sys.stderr.write(f"{text}\n")
