@@ -15,6 +15,7 @@ from jobs.cli import STOPPED, complain, result_stream
 
 PROG = "bench.py"
 COMMANDS = {
+    "engine": "our engine beside plain Hugging Face transformers, and its parts beside what bounds them; without Ray",
     "scale": "throughput of 1 to 64 timed stand-ins for models, and what the driver and the store do for them",
 }
 """Subcommands: each is a module of jobs.benches with `main(argv, result)`."""

@@ -53,7 +53,9 @@ class Scale:
     def __post_init__(self) -> None:
         require(all(n >= 1 for n in self.replica_counts), "replicas", self.replicas, "numbers of 1 or more: 1,4,16")
         known = get_args(Placement)
-        require(set(self.placements) <= set(known) and bool(self.placements), "placement", self.placement, listed(known))
+        require(
+            set(self.placements) <= set(known) and bool(self.placements), "placement", self.placement, listed(known)
+        )
         require(set(self.model_names) <= WORKLOADS.keys(), "models", self.models, f"{listed(WORKLOADS)}, or none")
         require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
         require(self.turn_seconds >= 0, "turn_seconds", self.turn_seconds, "0 or more")
