@@ -26,6 +26,8 @@ from pipeline.records import Answer, Assignment, Question, Usage
 OURS = "ours"
 CONTINUOUS = "generate_batch"
 WARM_QUESTIONS, WARM_TOKENS = 2, 4
+BEHIND = 1.5
+"""A way that takes so many times as long as the fastest of the others is not run again after the first round."""
 COLUMNS = {
     "method": "method",
     "way": "way",
@@ -96,6 +98,7 @@ def measure_method(
         {name: partial(way, assignments, team) for name, way in found.runnable().items()},
         rounds=settings.repeats,
         wait=lm.synchronize,
+        goes_on=_in_the_running,
         told=lambda name, number, seconds: say(
             f"{method}, round {number} of {settings.repeats}: {name} {seconds:.1f} s"
         ),
@@ -111,6 +114,11 @@ def prompts_of(
     """Token ids of every question's prompt, as the method `single` asks it."""
     (agent,) = _team(lm, alignments, "single", settings, settings.max_new_tokens).values()
     return [agent.prompt(collect(Assignment(question=question, source=question), agent, [])) for question in questions]
+
+
+def _in_the_running(name: str, timed: Mapping[str, Timed[list[Answer]]]) -> bool:
+    others = [one.median for other, one in timed.items() if other != OURS]
+    return name == OURS or timed[name].median <= BEHIND * min(others)
 
 
 def headline(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

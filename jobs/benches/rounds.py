@@ -26,8 +26,8 @@ class Timed(Generic[Outcome]):
         return median(self.seconds)
 
     def over(self, other: Timed[Outcome]) -> float:
-        """How many times as long it took as another way: the median of the rounds' ratios."""
-        return median(own / its for own, its in zip(self.seconds, other.seconds, strict=True))
+        """How many times as long it took as another way: the median of the ratios of the rounds that both were run."""
+        return median(own / its for own, its in zip(self.seconds, other.seconds, strict=False))
 
 
 def in_turn(
@@ -36,6 +36,7 @@ def in_turn(
     rounds: int,
     wait: Callable[[], None],
     told: Callable[[str, int, float], None] = lambda name, number, seconds: None,
+    goes_on: Callable[[str, Mapping[str, Timed[Outcome]]], bool] = lambda name, timed: True,
 ) -> dict[str, Timed[Outcome]]:
     """Runs all ways one after another, round by round.
 
@@ -44,16 +45,21 @@ def in_turn(
         rounds: How often.
         wait: Returns when everything that was asked of the device is done.
         told: Hears of every run: the way, the round from 1 on, and its seconds.
+        goes_on: Whether a way is run again after the first round, in which all are, given what that has shown.
     """
     timed = {name: Timed[Outcome]() for name in ways}
+    running = list(ways)
     for number in range(1, rounds + 1):
-        for name, way in ways.items():
+        for name in running:
+            way = ways[name]
             wait()
             began = time.perf_counter()
             timed[name].outcome = way()
             wait()
             timed[name].seconds.append(time.perf_counter() - began)
             told(name, number, timed[name].seconds[-1])
+        if number == 1:
+            running = [name for name in ways if goes_on(name, timed)]
     return timed
 
 

@@ -10,7 +10,7 @@ import torch
 
 from evaluations import LONGEST, ROOT
 from jobs import bench
-from jobs.benches import plain_continuous
+from jobs.benches import methods, plain_continuous
 from jobs.benches.engine import GOALS, verdict
 from jobs.benches.engine_parts import attention_flop, bare_step, matrices, random_prompts
 from jobs.benches.engine_probe import decode_step, occupancy, prefill
@@ -102,8 +102,9 @@ def test_a_text_ends_with_its_first_stop_token():
 # --- methods
 
 
-def test_a_method_is_measured_every_way_in_every_round(lm):
+def test_a_method_is_measured_every_way_in_every_round(lm, monkeypatch):
     questions = load_questions("demo", data_dir=None, limit=3)
+    monkeypatch.setattr(methods, "BEHIND", float("inf"))
     settings = Engine(quick=True, repeats=2, plain_batch_sizes="1,2", max_new_tokens=4, task="demo")
     told = measure_method(lm, Alignments(lm), "single", questions, settings)
     assert [row["way"] for row in told["ways"]] == [OURS, "plain 1", "plain 2", CONTINUOUS]
@@ -154,6 +155,15 @@ def test_ways_are_run_in_turn_and_compared_round_by_round():
     assert order == ["a", "b", "a", "b"]
     timed["a"].seconds, timed["b"].seconds = [2.0, 30.0, 6.0], [1.0, 10.0, 2.0]
     assert timed["a"].over(timed["b"]) == 3.0
+
+
+def test_a_way_that_is_far_behind_is_run_once():
+    order = []
+    ways = {name: lambda name=name: order.append(name) for name in ("a", "b")}
+    timed = in_turn(ways, rounds=3, wait=lambda: None, goes_on=lambda name, timed: name == "a")
+    assert order == ["a", "b", "a", "a"]
+    timed["a"].seconds, timed["b"].seconds = [2.0, 9.0, 9.0], [4.0]
+    assert timed["b"].over(timed["a"]) == 2.0
 
 
 # --- parts of the engine
