@@ -15,6 +15,7 @@ from jobs.cli import STOPPED, complain, result_stream
 
 PROG = "bench.py"
 COMMANDS = {
+    "engine": "our engine beside plain Hugging Face transformers, and its parts beside what bounds them; without Ray",
     "handover": "how fast memory goes from one replica to another, and whether it comes while its reader works",
     "scale": "throughput of 1 to 64 timed stand-ins for models, and what the driver and the store do for them",
 }

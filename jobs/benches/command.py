@@ -14,7 +14,7 @@ from pipeline.config import field_docs
 from pipeline.validation import flag
 
 Settings = TypeVar("Settings")
-WIDE = 140
+WIDE = 160
 """Columns of a table that no terminal's edge limits."""
 
 
@@ -57,8 +57,13 @@ def listed(names: Iterable[str]) -> str:
 
 
 def machine() -> dict[str, Any]:
-    """What it ran on, and how busy that was with other things when it ended."""
-    return {"cpus": os.cpu_count(), "load_average": round(os.getloadavg()[0], 1)}
+    """What it runs on, and how busy that is now."""
+    return {"cpus": os.cpu_count(), "load_average": load_average()}
+
+
+def load_average() -> float:
+    """How many processes have wanted a CPU during the last minute."""
+    return round(os.getloadavg()[0], 1)
 
 
 def say(text: str) -> None:

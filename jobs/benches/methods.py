@@ -1,0 +1,205 @@
+"""Whole methods: our engine beside plain Hugging Face, on the same questions, prompts, steps and lengths.
+
+Both sides decode greedily, so their answers agree but for rounding: a near tie between two tokens may fall either way,
+and the texts differ from there on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from jobs.benches.command import numbers, say
+from jobs.benches.engine_settings import Engine
+from jobs.benches.plain import Computed, answer_static
+from jobs.benches.rounds import Timed, in_turn, rounded
+from pipeline.agents.agent import Agent
+from pipeline.agents.team import Alignments, build_team
+from pipeline.agents.walk import answer_batch, collect
+from pipeline.config import Method, RunConfig
+from pipeline.engine import LanguageModel
+from pipeline.graphs import plan_for
+from pipeline.records import Answer, Assignment, Question, Usage
+
+OURS = "ours"
+CONTINUOUS = "generate_batch"
+WARM_QUESTIONS, WARM_TOKENS = 2, 4
+BEHIND = 1.5
+"""A way that takes so many times as long as the fastest of the others is not run again after the first round."""
+COLUMNS = {
+    "method": "method",
+    "way": "way",
+    "seconds": "seconds",
+    "questions_per_second": "questions/s",
+    "output_tokens_per_second": "tokens/s",
+    "output_tokens": "tokens",
+    "latent_steps": "latent steps",
+    "prefill_tokens": "prefill",
+    "padding_pct": "padding %",
+    "idle_rows_pct": "idle rows %",
+    "times_ours": "x ours",
+    "same_answers_pct": "same answers %",
+}
+"""Of the table, by field of a way's measurement."""
+
+Team = Mapping[str, Agent]
+Way = Callable[[Sequence[Assignment], Team], list[Answer]]
+"""Lets a team answer questions."""
+
+
+@dataclass(kw_only=True, eq=False)
+class Ways:
+    """The ways to run one method, by name."""
+
+    ways: dict[str, Way]
+    computed: dict[str, Computed] = field(default_factory=dict)
+    """What the static batches of the last run computed."""
+    left_out: dict[str, str] = field(default_factory=dict)
+    """Ways that turned out not to run here, and why."""
+
+    def runnable(self) -> dict[str, Way]:
+        """Those that have not failed yet."""
+        return {name: way for name, way in self.ways.items() if name not in self.left_out}
+
+
+def ways_of(settings: Engine, method: Method) -> Ways:
+    """What is compared for a method: ours first."""
+    found = Ways(ways={OURS: partial(_ours, batch_size=settings.batch_size)})
+    for size in numbers(settings.plain_batch_sizes):
+        found.ways[f"plain {size}"] = partial(_static, found, f"plain {size}", size)
+    if settings.generate_batch and method != "latent_mas":
+        found.ways[CONTINUOUS] = partial(_continuous, found)
+    return found
+
+
+def measure_method(
+    lm: LanguageModel, alignments: Alignments, method: Method, questions: Sequence[Question], settings: Engine
+) -> dict[str, Any]:
+    """Measures a method; returns what is known of it, in plain numbers.
+
+    Args:
+        lm: The model.
+        alignments: The model's, which both sides use; making one is not measured.
+        method: Which method.
+        questions: What is asked.
+        settings: How.
+    """
+    # 1. Everything is run once on a little, so that nobody pays for what happens once a process.
+    assignments = [Assignment(question=question, source=question) for question in questions]
+    found = ways_of(settings, method)
+    small = _team(lm, alignments, method, settings, min(WARM_TOKENS, settings.max_new_tokens))
+    for way in found.ways.values():
+        way(assignments[:WARM_QUESTIONS], small)
+    # 2. The ways are run in turn.
+    team = _team(lm, alignments, method, settings, settings.max_new_tokens)
+    timed = in_turn(
+        {name: partial(way, assignments, team) for name, way in found.runnable().items()},
+        rounds=settings.repeats,
+        wait=lm.synchronize,
+        goes_on=_in_the_running,
+        told=lambda name, number, seconds: say(
+            f"{method}, round {number} of {settings.repeats}: {name} {seconds:.1f} s"
+        ),
+    )
+    # 3. What they did is compared.
+    rows = [_row(method, name, timed, found.computed.get(name)) for name in found.runnable()]
+    return {"method": method, "questions": len(questions), "left_out": found.left_out, "ways": rows, **headline(rows)}
+
+
+def prompts_of(
+    lm: LanguageModel, alignments: Alignments, questions: Sequence[Question], settings: Engine
+) -> list[list[int]]:
+    """Token ids of every question's prompt, as the method `single` asks it."""
+    (agent,) = _team(lm, alignments, "single", settings, settings.max_new_tokens).values()
+    return [agent.prompt(collect(Assignment(question=question, source=question), agent, [])) for question in questions]
+
+
+def _in_the_running(name: str, timed: Mapping[str, Timed[list[Answer]]]) -> bool:
+    others = [one.median for other, one in timed.items() if other != OURS]
+    return name == OURS or timed[name].median <= BEHIND * min(others)
+
+
+def headline(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """How many times as long the fastest of the others took as ours; nothing if there is no other."""
+    others = [row for row in rows if row["way"] != OURS]
+    if not others:
+        return {}
+    fastest = min(others, key=lambda row: row["seconds"])
+    return {
+        "fastest": fastest["way"],
+        "times_ours": fastest["times_ours"],
+        "same_answers_pct": fastest["same_answers_pct"],
+    }
+
+
+def agreement(some: Sequence[Answer], others: Sequence[Answer]) -> float:
+    """Percent of questions on which every text of two runs is the same, with the same number of tokens."""
+    return 100 * sum(_written(a) == _written(b) for a, b in zip(some, others, strict=True)) / len(some)
+
+
+def _written(answer: Answer) -> list[tuple[str, int]]:
+    return [(turn.text, turn.usage.output_tokens) for turn in answer.turns]
+
+
+def _row(
+    method: Method, name: str, timed: Mapping[str, Timed[list[Answer]]], computed: Computed | None
+) -> dict[str, Any]:
+    own, ours = timed[name], timed[OURS]
+    assert own.outcome is not None, "it has been run"
+    assert ours.outcome is not None, "it has been run"
+    usage = sum((answer.usage for answer in own.outcome), Usage())
+    row = {
+        "method": method,
+        "way": name,
+        "seconds": own.median,
+        "all_seconds": rounded(own.seconds),
+        "questions_per_second": len(own.outcome) / own.median,
+        "output_tokens_per_second": usage.output_tokens / own.median,
+        "output_tokens": usage.output_tokens,
+        "latent_steps": usage.latent_steps,
+        "prefill_tokens": usage.prefill_tokens,
+    }
+    if computed is not None:
+        texts = sum(turn.wrote for answer in own.outcome for turn in answer.turns)
+        row["padding_pct"] = 100 * (1 - usage.prefill_tokens / computed.prefill_positions)
+        row["idle_rows_pct"] = 100 * (1 - (usage.output_tokens - texts) / max(computed.row_steps, 1))
+    if name != OURS:
+        row["times_ours"] = own.over(ours)
+        row["same_answers_pct"] = agreement(own.outcome, ours.outcome)
+    return row
+
+
+def _team(lm: LanguageModel, alignments: Alignments, method: Method, settings: Engine, tokens: int) -> dict[str, Agent]:
+    flat = {
+        "method": method,
+        "latent_steps": settings.latent_steps,
+        "max_new_tokens": tokens,
+        "temperature": 0.0,
+        "model": settings.model,
+    }
+    config = RunConfig.from_flat(flat)
+    return build_team(lm, config, plan_for(config.collaboration), alignments=alignments)
+
+
+def _ours(assignments: Sequence[Assignment], team: Team, *, batch_size: int | None) -> list[Answer]:
+    size = batch_size or len(assignments)
+    starts = range(0, len(assignments), size)
+    return [answer for start in starts for answer in answer_batch(assignments[start : start + size], team)]
+
+
+def _static(found: Ways, name: str, size: int, assignments: Sequence[Assignment], team: Team) -> list[Answer]:
+    found.computed[name] = Computed()
+    return answer_static(assignments, team, size, found.computed[name])
+
+
+def _continuous(found: Ways, assignments: Sequence[Assignment], team: Team) -> list[Answer]:
+    try:
+        from jobs.benches.plain_continuous import answer_continuous  # older versions have none of it
+
+        return answer_continuous(assignments, team)
+    except Exception as error:  # the library's: it supports some devices and models, and says so in many ways
+        found.left_out[CONTINUOUS] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
+        say(f"{CONTINUOUS} does not run here: {found.left_out[CONTINUOUS]}")
+        return []
