@@ -1,6 +1,6 @@
 """The subcommands of jobs/bench.py, a module each: `main(argv, result)` runs one and returns the exit code.
 
-engine     our engine beside plain transformers: methods (plain, plain_continuous) and parts (engine_probe reaches into it)
+engine     our engine beside plain transformers: methods (plain, plain_continuous) and parts (engine_probe)
 handover   memory from actor to actor: nodes, parcels and overlap
 scale      the driver and the store with timed stand-ins for models: cases, stages, timing and stand
 

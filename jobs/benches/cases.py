@@ -12,8 +12,8 @@ from jobs.benches.stages import WORKLOADS
 from jobs.benches.timing import ideal_rate, last_wave
 from pipeline.config import CollaborationConfig, Placement
 from pipeline.graphs import CollaborationPlan, plan_for
+from pipeline.runtime.flow import Flow
 from pipeline.runtime.placement import split_roles
-from pipeline.runtime.router import DEPTH
 from pipeline.runtime.standin import Stage
 from pipeline.validation import require
 
@@ -147,7 +147,9 @@ def case_of(model: str, placement: Placement, count: int, scale: Scale) -> Case:
     plays = together if placement == "colocated" else split_roles(roles, count, seconds, dict.fromkeys(roles, model))
     wave = last_wave(plays, roles[-1])
     steady = math.ceil(scale.steady_seconds * ideal_rate(plays, seconds) / wave)
-    spare = 1 + math.ceil(DEPTH * count / wave)  # the run fills, and after the last submission it drains
+    spare = 1 + math.ceil(
+        Flow(at_once=scale.batch_size).depth * count / wave
+    )  # the run fills, and after the last submission it drains
     return Case(
         model=model,
         placement=placement,

@@ -46,11 +46,11 @@ OCCUPANCY_COLUMNS = {
     "texts": "texts",
     "rows": "rows",
     "steps": "steps",
-    "row_steps": "row-steps",
-    "live_row_steps": "live",
-    "occupancy_pct": "slots in use %",
-    "live_pct": "computed rows in use %",
-    "padding_pct": "prefill padding %",
+    "positions": "positions",
+    "live_positions": "live",
+    "occupancy_pct": "places taken %",
+    "occupancy_while_fed_pct": "while questions wait %",
+    "padding_pct": "padding %",
 }
 
 

@@ -149,18 +149,18 @@ def measure_occupancy(lm: LanguageModel, prompts: Sequence[list[int]], settings:
     asked = [prompts[i % len(prompts)] for i in range(len(lengths))]
     seen = engine_probe.occupancy(lm, asked, lengths, settings.slots)
     slots = seen.slots_pct(settings.slots)
-    say(f"occupancy: {slots:.0f} % of slots, {seen.live_pct:.0f} % of computed rows; padding {seen.padding_pct:.1f} %")
+    fed = seen.fed_pct(settings.slots)
+    say(f"occupancy: {slots:.0f} % of places, {fed:.0f} % while questions wait; padding {seen.padding_pct:.1f} %")
     return {
         "texts": len(lengths),
         "shortest": min(lengths),
         "longest": max(lengths),
         "rows": settings.slots,
         "steps": seen.steps,
-        "row_steps": seen.computed,
-        "live_row_steps": seen.live,
+        "positions": seen.computed,
+        "live_positions": seen.live,
         "occupancy_pct": slots,
-        "live_pct": seen.live_pct,
-        "prefill_positions": seen.prefilled,
+        "occupancy_while_fed_pct": fed,
         "padding_pct": seen.padding_pct,
     }
 

@@ -25,8 +25,9 @@ from pipeline.agents.actor import Briefing
 from pipeline.config import RunConfig
 from pipeline.records import Prediction
 from pipeline.runtime.crew import Crew, Member, Say, started_crew
+from pipeline.runtime.dataset import batches_of
 from pipeline.runtime.placement import Seat
-from pipeline.runtime.sharding import Run, batches_of
+from pipeline.runtime.sharding import Run
 from pipeline.runtime.standin import Stage, StandIn
 
 BATCH_SIZE = 4
@@ -116,7 +117,8 @@ class Apart:
         """Starts stand-ins and ends them with the block."""
         roles = [role.name for role in the_plan().graph.roles]
         seats = [Seat(name=f"r{index}", roles=(role,), model="stand-in") for index, role in enumerate(roles)]
-        with started_crew(seats, _config(len(roles)), say, StandIn) as crew:
+        with started_crew(seats, _config(len(roles)), say, StandIn) as loaded:
+            crew = loaded()
             members = dict(zip(crew.members, alternating(list(crew.members.values())), strict=True))
             seated = {seat.name: replace(members[seat.name], seat=seat) for seat in seats}
             yield cls(replace(crew, members=seated), say)

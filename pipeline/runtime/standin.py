@@ -7,6 +7,7 @@ unpacking what came, and a device that other processes use too. Importing this l
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -46,6 +47,7 @@ class StandIn:
         self._stages: Mapping[str, Stage] = {}
         self._bytes = np.empty(0, np.uint8)
         self._sent = 0
+        self._turn = threading.Lock()  # one thing at a time: what several legs would share
 
     def status(self) -> ReplicaStatus:
         """What there is to know before work begins."""
@@ -73,6 +75,10 @@ class StandIn:
         Returns:
             The report, and after it a parcel for each role in `order.send`.
         """
+        with self._turn:
+            return self._take(order, refs)
+
+    def _take(self, order: LegOrder, refs: Sequence[Any]) -> Any:
         began = time.perf_counter()
         came = sum(parcel.nbytes for parcel in ray.get(list(refs)))
         fetching = time.perf_counter() - began

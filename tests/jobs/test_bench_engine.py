@@ -198,12 +198,14 @@ def test_attention_counts_pairs_of_positions_once(lm):
     assert attention_flop(lm, 5, 2) == 5 * pairs * layers * heads * size * 4
 
 
-def test_occupancy_counts_rows_that_go_on_with_a_text(lm):
-    seen = occupancy(lm, random_prompts(lm, 2, 9), [1, 4], 2)
-    assert seen.live == 3
-    assert seen.steps == 3
-    assert seen.slots_pct(2) == 50
-    assert seen.prefilled == seen.prompts == 18
+def test_occupancy_counts_places_that_are_taken_and_positions_that_are_somebodys(lm):
+    seen = occupancy(lm, random_prompts(lm, 3, 9), [1, 4, 2], 2)
+    # Both read; the first one is done then, so the third comes in at once and is done a step after it has read.
+    assert seen.steps == 4
+    assert seen.slots_pct(2) == 100 * (2 + 2 + 2 + 1) / 8
+    assert seen.fed_pct(2) == 100
+    assert seen.computed == seen.live == 27 + 3 + 1
+    assert seen.padding_pct == 0
 
 
 def test_text_lengths_are_spread_evenly_and_mixed():
@@ -270,5 +272,5 @@ def test_a_quick_run_measures_every_part_without_ray(tmp_path: Path):
         (name, rows) for name in ("tiny", str(tmp_path)) for rows in (1, 2)
     }
     assert told["prefill"]["share_pct"] > 0
-    assert 0 < told["occupancy"]["occupancy_pct"] <= told["occupancy"]["live_pct"] <= 100
+    assert 0 < told["occupancy"]["occupancy_pct"] <= told["occupancy"]["occupancy_while_fed_pct"] <= 100
     assert told["goals_met"].keys() == GOALS.keys()
