@@ -1,54 +1,52 @@
-"""Where the benchmark reaches into the engine: one decode step, one prefill, and what a running batch computes.
+"""Where the benchmark reaches into the engine: decode steps, a prefill, and what a running batch computes.
 
-Shapes: B rows, T positions, V vocabulary.
+Shapes: S new positions of all questions, B questions, D hidden size.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pipeline.agents.crowd import Crowd
 from pipeline.config import DecodingConfig
-from pipeline.engine import LanguageModel, decode
-from pipeline.engine import prefill as read_prompts
-from pipeline.engine.sampling import noise_stream, sample
-from pipeline.memory import KVBatch, Memory
+from pipeline.engine import LanguageModel, Reading, Row, RunningBatch, Writing
+from pipeline.engine.lanes import Lanes
+from pipeline.memory import Memory
 
 GREEDY = DecodingConfig(temperature=0.0)
 
 
 @dataclass(kw_only=True)
 class Occupancy:
-    """What a running batch computed."""
+    """What a running batch computed for some texts."""
 
+    rows: int
+    """Its slots."""
+    prompts: int
+    """Positions of all prompts."""
+    written: int
+    """Positions of all texts that go on: each but its last one."""
     steps: int = 0
-    """Decode steps."""
-    computed: int = 0
-    """Rows of every decode step, summed."""
+    """Forwards."""
     live: int = 0
-    """Those of them that went on with a text."""
-    prefilled: int = 0
-    """Prompt positions computed."""
-    prompts: int = 0
-    """Those of them that are no padding."""
+    """Questions that a forward was for, summed over forwards."""
+    computed: int = 0
+    """Positions computed."""
 
     @property
-    def live_pct(self) -> float:
-        """Percent of computed rows that went on with a text."""
-        return 100 * self.live / max(self.computed, 1)
-
-    def slots_pct(self, rows: int) -> float:
-        """Percent of slots, `rows` in every step, that went on with a text; an empty slot counts like an idle row."""
-        return 100 * self.live / max(self.steps * rows, 1)
+    def slots_pct(self) -> float:
+        """Percent of slots, over all steps, that a forward was for."""
+        return 100 * self.live / max(self.steps * self.rows, 1)
 
     @property
     def padding_pct(self) -> float:
-        """Percent of computed prompt positions that are padding."""
-        return 100 * (1 - self.prompts / max(self.prefilled, 1))
+        """Percent of computed positions, those that texts go on from left aside, that are no prompt's."""
+        return 100 * (1 - self.prompts / (self.computed - self.written))
 
 
 class Counted(LanguageModel):
@@ -57,55 +55,76 @@ class Counted(LanguageModel):
     seen: Occupancy
 
     @classmethod
-    def of(cls, lm: LanguageModel) -> Counted:
-        """The same model; it never ends a text by itself."""
+    def of(cls, lm: LanguageModel, seen: Occupancy) -> Counted:
+        """The same model; it never ends a text by itself.
+
+        Args:
+            lm: The model.
+            seen: Where is counted.
+        """
         counted = cls(**{field.name: getattr(lm, field.name) for field in fields(lm)})
-        counted.stop_ids, counted.seen = frozenset(), Occupancy()
+        counted.stop_ids, counted.seen = frozenset(), seen
         return counted
 
-    def forward(self, batch: KVBatch, embeds_BTD: Tensor, positions_BT: Tensor) -> Tensor:
+    def forward(self, lanes: Lanes, embeds_SD: Tensor) -> Tensor:
         """Runs the decoder, and counts."""
-        count, live = positions_BT.numel(), int((positions_BT >= 0).sum())
-        if positions_BT.shape[1] == 1:
-            self.seen.steps += 1
-            self.seen.computed += count
-            self.seen.live += live
-        else:
-            self.seen.prefilled += count
-            self.seen.prompts += live
-        return super().forward(batch, embeds_BTD, positions_BT)
+        self.seen.steps += 1
+        self.seen.live += len({id(slot) for slot, _ in lanes.spans})
+        self.seen.computed += len(embeds_SD)
+        return super().forward(lanes, embeds_SD)
+
+
+class Text:
+    """A text of a given length, among others that wait for a slot."""
+
+    def __init__(self, name: str, prompt: Sequence[int], length: int) -> None:
+        self.row: Row | None = None
+        self._name, self._prompt, self._length = name, prompt, length
+
+    @property
+    def done(self) -> bool:
+        """Whether it is written."""
+        return self.row is not None and self.row.done
+
+    def go_on(self, batch: RunningBatch) -> None:
+        """Enters the running batch."""
+        if self.row is None:
+            self.row = row_of(batch, self._name, self._prompt, self._length)
+            batch.add(self.row)
+
+    def restart(self) -> None:
+        """Begins anew."""
+        self.row = None
+
+    def fail(self, error: Exception) -> None:
+        """Ends the measurement."""
+        raise error
+
+
+def row_of(batch: RunningBatch, name: str, prompt: Sequence[int], length: int) -> Row:
+    """A question that reads a prompt and writes `length` tokens, with a slot of its own."""
+    lm = batch.lm
+    slot = batch.cache.open(Memory(), columns=len(prompt) + length, move=lm.move)
+    goal = Writing(config=GREEDY, noise_key=(name, "text"), budget=length, room=lm.context - len(prompt) + 1)
+    return Row(slot=slot, goal=goal, token_ids=prompt)
 
 
 @torch.inference_mode()
 def decode_step(lm: LanguageModel, prompts: Sequence[list[int]], steps: int) -> Callable[[], Any]:
-    """Reads prompts; returns one decode step of the engine on them: head, sampling, bookkeeping, embedding, forward.
+    """Reads prompts; returns one step of the running batch: embedding, forward, head, sampling, bookkeeping.
 
     Args:
         lm: The model.
         prompts: Token ids, one prompt a row.
         steps: How often it is going to be called.
     """
-    batch = lm.open([Memory()] * len(prompts), columns=max(map(len, prompts)))
-    hidden_BD = read_prompts(lm, batch, prompts)
-    positions_B = batch.next_positions()
-    noise = [noise_stream(0, str(row), "step", steps) for row in range(len(prompts))]
-    noise_SB = torch.stack(noise, dim=1).to(lm.device)
-    written = [list[int]() for _ in prompts]
-    done = 0
-
-    @torch.inference_mode()
-    def step() -> None:
-        nonlocal hidden_BD, positions_B, done
-        ids_B = sample(lm.logits(hidden_BD), noise_SB[done], temperature=0.0, top_p=1.0)
-        for row, token in enumerate(ids_B.tolist()):
-            written[row].append(token)
-        alive_B = torch.tensor([True] * len(prompts), device=lm.device)
-        batch.reserve(1)
-        written_B = torch.where(alive_B, positions_B, -1)
-        hidden_BD = lm.forward(batch, lm.embed(ids_B[:, None]), written_B[:, None])[:, -1]
-        positions_B, done = positions_B + 1, done + 1
-
-    return step
+    batch = RunningBatch(replace(lm, stop_ids=frozenset()))
+    rows = [row_of(batch, str(number), prompt, steps + 1) for number, prompt in enumerate(prompts)]
+    for row in rows:
+        batch.add(row)
+    while any(row.unread for row in rows):
+        batch.step()
+    return batch.step
 
 
 def prefill(lm: LanguageModel, prompts: Sequence[list[int]]) -> Callable[[], Any]:
@@ -113,8 +132,11 @@ def prefill(lm: LanguageModel, prompts: Sequence[list[int]]) -> Callable[[], Any
 
     @torch.inference_mode()
     def read() -> Tensor:
-        batch = lm.open([Memory()] * len(prompts), columns=max(map(len, prompts)))
-        return read_prompts(lm, batch, prompts)
+        batch = RunningBatch(lm)
+        batch.cache.reserve(rows=len(prompts), columns=max(map(len, prompts)))
+        rows = [Row(slot=batch.cache.slot(), goal=Reading(), token_ids=prompt) for prompt in prompts]
+        batch.run(rows)
+        return torch.stack([row.hidden_D for row in rows if row.hidden_D is not None])
 
     return read
 
@@ -126,14 +148,10 @@ def occupancy(lm: LanguageModel, prompts: Sequence[list[int]], lengths: Sequence
     Args:
         lm: The model.
         prompts: Token ids, one prompt a text.
-        lengths: Tokens of each text.
-        rows: Rows of the running batch.
+        lengths: Tokens of each text, 1 or more.
+        rows: Slots of the running batch.
     """
-    counted = Counted.of(lm)
-    for first in range(0, len(prompts), rows):
-        some = prompts[first : first + rows]
-        batch = counted.open([Memory()] * len(some), columns=max(map(len, some)))
-        keys = [(str(first + row), "text") for row in range(len(some))]
-        hidden_BD = read_prompts(counted, batch, some)
-        decode(counted, batch, hidden_BD, noise_keys=keys, budgets=lengths[first : first + rows], config=GREEDY)
-    return counted.seen
+    seen = Occupancy(rows=rows, prompts=sum(map(len, prompts)), written=sum(lengths) - len(lengths))
+    texts = [Text(str(number), *pair) for number, pair in enumerate(zip(prompts, lengths, strict=True))]
+    Crowd(RunningBatch(Counted.of(lm, seen)), at_once=rows).answer(texts)
+    return seen
