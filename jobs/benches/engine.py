@@ -46,11 +46,11 @@ OCCUPANCY_COLUMNS = {
     "texts": "texts",
     "rows": "rows",
     "steps": "steps",
+    "live_row_steps": "row-steps",
+    "occupancy_pct": "slots in use %",
     "positions": "positions",
-    "live_positions": "live",
-    "occupancy_pct": "places taken %",
-    "occupancy_while_fed_pct": "while questions wait %",
-    "padding_pct": "padding %",
+    "prompt_positions": "of prompts",
+    "padding_pct": "prefill padding %",
 }
 
 
@@ -78,22 +78,20 @@ def main(argv: Sequence[str], result: TextIO) -> int:
 def measured(lm: LanguageModel, questions: Sequence[Question], settings: Engine) -> dict[str, Any]:
     """Measures every part that is asked for; returns them by name."""
     from jobs.benches.engine_parts import measure_occupancy, measure_prefill, measure_steps
-    from jobs.benches.methods import measure_method, prompts_of
+    from jobs.benches.methods import Sides, measure_method, prompts_of
     from jobs.benches.tiny import tiny_model
-    from pipeline.agents.team import Alignments
 
-    found, alignments = dict[str, Any](), Alignments(lm)
+    found, sides = dict[str, Any](), Sides.of(lm)
     if "methods" in settings.part_names:
         asked = questions[: settings.limit]
-        found["methods"] = [measure_method(lm, alignments, method, asked, settings) for method in settings.method_names]
+        found["methods"] = [measure_method(sides, method, asked, settings) for method in settings.method_names]
     if "step" in settings.part_names:
         models = {"tiny": tiny_model(lm), settings.model: lm}
         found["step"] = [one for name, model in models.items() for one in measure_steps(name, model, settings)]
     if "prefill" in settings.part_names:
         found["prefill"] = measure_prefill(lm, settings)
     if "occupancy" in settings.part_names:
-        prompts = prompts_of(lm, alignments, questions, settings)
-        found["occupancy"] = measure_occupancy(lm, prompts, settings)
+        found["occupancy"] = measure_occupancy(lm, prompts_of(sides, questions, settings), settings)
     return found
 
 

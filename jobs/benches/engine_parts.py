@@ -16,6 +16,7 @@ from transformers import DynamicCache
 from jobs.benches import engine_probe
 from jobs.benches.command import numbers, say
 from jobs.benches.engine_settings import Engine
+from jobs.benches.plain import library_model
 from jobs.benches.rounds import in_turn
 from pipeline.engine import LanguageModel
 
@@ -33,11 +34,11 @@ def measure_steps(name: str, lm: LanguageModel, settings: Engine) -> list[dict[s
         lm: The model.
         settings: Which batch sizes, and how many steps.
     """
-    measured = []
+    measured, library = [], library_model(lm)
     for rows in numbers(settings.step_rows):
         prompts = random_prompts(lm, rows, settings.step_columns)
         count = WARM_STEPS + settings.steps
-        ways = {OURS: engine_probe.decode_step(lm, prompts, count), BARE: bare_step(lm, prompts)}
+        ways = {OURS: engine_probe.decode_step(lm, prompts, count), BARE: bare_step(library, prompts)}
         in_turn(ways, rounds=WARM_STEPS, wait=lm.synchronize)
         timed = in_turn(ways, rounds=settings.steps, wait=lm.synchronize)
         measured.append(
@@ -54,14 +55,14 @@ def measure_steps(name: str, lm: LanguageModel, settings: Engine) -> list[dict[s
 
 
 @torch.inference_mode()
-def bare_step(lm: LanguageModel, prompts: Sequence[list[int]]) -> Callable[[], Any]:
+def bare_step(model: Any, prompts: Sequence[list[int]]) -> Callable[[], Any]:
     """Reads prompts; returns one step of the model as transformers has it: ids in, logits of the last position out.
 
     Args:
-        lm: The model, of which only what is Hugging Face's own is used.
+        model: The library's model.
         prompts: Token ids, one prompt a row, all of one length.
     """
-    model, ids_BT = lm.causal_lm, torch.tensor(prompts, device=lm.device)
+    ids_BT = torch.tensor(prompts, device=model.device)
     cache, mask_BC = DynamicCache(config=model.config), torch.ones_like(ids_BT)
     model(input_ids=ids_BT, attention_mask=mask_BC, past_key_values=cache, logits_to_keep=1)
 
@@ -148,19 +149,17 @@ def measure_occupancy(lm: LanguageModel, prompts: Sequence[list[int]], settings:
     lengths = settings.lengths()
     asked = [prompts[i % len(prompts)] for i in range(len(lengths))]
     seen = engine_probe.occupancy(lm, asked, lengths, settings.slots)
-    slots = seen.slots_pct(settings.slots)
-    fed = seen.fed_pct(settings.slots)
-    say(f"occupancy: {slots:.0f} % of places, {fed:.0f} % while questions wait; padding {seen.padding_pct:.1f} %")
+    say(f"occupancy: {seen.slots_pct:.0f} % of slots; padding {seen.padding_pct:.1f} %")
     return {
         "texts": len(lengths),
         "shortest": min(lengths),
         "longest": max(lengths),
         "rows": settings.slots,
         "steps": seen.steps,
+        "live_row_steps": seen.live,
+        "occupancy_pct": seen.slots_pct,
         "positions": seen.computed,
-        "live_positions": seen.live,
-        "occupancy_pct": slots,
-        "occupancy_while_fed_pct": fed,
+        "prompt_positions": seen.prompts,
         "padding_pct": seen.padding_pct,
     }
 

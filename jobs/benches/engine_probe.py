@@ -1,74 +1,138 @@
-"""Where the benchmark reaches into the engine: one decode step, one prefill, and what a running batch computes."""
+"""Where the benchmark reaches into the engine: decode steps, a prefill, and what a running batch computes.
+
+Shapes: S new positions of all questions, B questions, D hidden size.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from pipeline.agents.crowd import Crowd
 from pipeline.config import DecodingConfig
 from pipeline.engine import LanguageModel, Reading, Row, RunningBatch, Writing
+from pipeline.engine.lanes import Lanes
+from pipeline.memory import Memory
 
 GREEDY = DecodingConfig(temperature=0.0)
-ALL = 1 << 30
-"""Positions of prompts read at once: whatever there is."""
 
 
 @dataclass(kw_only=True)
 class Occupancy:
-    """What a running batch computed."""
+    """What a running batch computed for some texts."""
 
+    rows: int
+    """Its slots."""
+    prompts: int
+    """Positions of all prompts."""
+    written: int
+    """Positions of all texts that go on: each but its last one."""
     steps: int = 0
-    """Steps in which there was something to do."""
+    """Forwards."""
+    live: int = 0
+    """Questions that a forward was for, summed over forwards."""
     computed: int = 0
     """Positions computed."""
-    live: int = 0
-    """Those of them that belong to a question."""
-    places: int = 0
-    """Questions that were at work, summed over the steps."""
-    waited: int = 0
-    """Steps during which questions waited for a place."""
-    taken: int = 0
-    """Places taken during those steps, summed."""
+
+    @property
+    def slots_pct(self) -> float:
+        """Percent of slots, over all steps, that a forward was for."""
+        return 100 * self.live / max(self.steps * self.rows, 1)
 
     @property
     def padding_pct(self) -> float:
-        """Percent of computed positions that belong to nobody."""
-        return 100 * (1 - self.live / max(self.computed, 1))
-
-    def slots_pct(self, rows: int) -> float:
-        """Percent of places, `rows` in every step, that are taken; at the end there is nobody to take them."""
-        return 100 * self.places / max(self.steps * rows, 1)
-
-    def fed_pct(self, rows: int) -> float:
-        """The same while questions wait."""
-        return 100 * self.taken / max(self.waited * rows, 1)
+        """Percent of computed positions, those that texts go on from left aside, that are no prompt's."""
+        return 100 * (1 - self.prompts / (self.computed - self.written))
 
 
+class Counted(LanguageModel):
+    """A model that counts what it is asked to compute."""
+
+    seen: Occupancy
+
+    @classmethod
+    def of(cls, lm: LanguageModel, seen: Occupancy) -> Counted:
+        """The same model; it never ends a text by itself.
+
+        Args:
+            lm: The model.
+            seen: Where is counted.
+        """
+        counted = cls(**{field.name: getattr(lm, field.name) for field in fields(lm)})
+        counted.stop_ids, counted.seen = frozenset(), seen
+        return counted
+
+    def forward(self, lanes: Lanes, embeds_SD: Tensor) -> Tensor:
+        """Runs the decoder, and counts."""
+        self.seen.steps += 1
+        self.seen.live += len({id(slot) for slot, _ in lanes.spans})
+        self.seen.computed += len(embeds_SD)
+        return super().forward(lanes, embeds_SD)
+
+
+class Text:
+    """A text of a given length, among others that wait for a slot."""
+
+    def __init__(self, name: str, prompt: Sequence[int], length: int) -> None:
+        self.row: Row | None = None
+        self._name, self._prompt, self._length = name, prompt, length
+
+    @property
+    def done(self) -> bool:
+        """Whether it is written."""
+        return self.row is not None and self.row.done
+
+    def go_on(self, batch: RunningBatch) -> None:
+        """Enters the running batch."""
+        if self.row is None:
+            self.row = row_of(batch, self._name, self._prompt, self._length)
+            batch.add(self.row)
+
+    def restart(self) -> None:
+        """Begins anew."""
+        self.row = None
+
+    def fail(self, error: Exception) -> None:
+        """Ends the measurement."""
+        raise error
+
+
+def row_of(batch: RunningBatch, name: str, prompt: Sequence[int], length: int) -> Row:
+    """A question that reads a prompt and writes `length` tokens, with a slot of its own."""
+    lm = batch.lm
+    slot = batch.cache.open(Memory(), columns=len(prompt) + length, move=lm.move)
+    goal = Writing(config=GREEDY, noise_key=(name, "text"), budget=length, room=lm.context - len(prompt) + 1)
+    return Row(slot=slot, goal=goal, token_ids=prompt)
+
+
+@torch.inference_mode()
 def decode_step(lm: LanguageModel, prompts: Sequence[list[int]], steps: int) -> Callable[[], Any]:
-    """Reads prompts; returns one decode step of the engine on them: head, sampling, bookkeeping, embedding, forward.
+    """Reads prompts; returns one step of the running batch: embedding, forward, head, sampling, bookkeeping.
 
     Args:
-        lm: The model; it does not end texts while this is in use.
+        lm: The model.
         prompts: Token ids, one prompt a row.
         steps: How often it is going to be called.
     """
-    batch = RunningBatch(endless(lm), read_at_once=ALL)
-    batch.cache.reserve(rows=len(prompts), columns=max(map(len, prompts)) + steps + 2)
-    for row, prompt in enumerate(prompts):
-        batch.add(_row(batch, prompt, str(row), budget=steps + 2))
-    batch.step()
+    batch = RunningBatch(replace(lm, stop_ids=frozenset()))
+    rows = [row_of(batch, str(number), prompt, steps + 1) for number, prompt in enumerate(prompts)]
+    for row in rows:
+        batch.add(row)
+    while any(row.unread for row in rows):
+        batch.step()
     return batch.step
 
 
 def prefill(lm: LanguageModel, prompts: Sequence[list[int]]) -> Callable[[], Any]:
     """Returns the engine's prefill of some prompts into new memory; each call does it again."""
 
+    @torch.inference_mode()
     def read() -> Tensor:
-        batch = RunningBatch(lm, read_at_once=ALL)
+        batch = RunningBatch(lm)
         batch.cache.reserve(rows=len(prompts), columns=max(map(len, prompts)))
         rows = [Row(slot=batch.cache.slot(), goal=Reading(), token_ids=prompt) for prompt in prompts]
         batch.run(rows)
@@ -77,41 +141,17 @@ def prefill(lm: LanguageModel, prompts: Sequence[list[int]]) -> Callable[[], Any
     return read
 
 
+@torch.inference_mode()
 def occupancy(lm: LanguageModel, prompts: Sequence[list[int]], lengths: Sequence[int], rows: int) -> Occupancy:
     """Writes texts of given lengths, and counts what is computed for them.
 
     Args:
         lm: The model.
         prompts: Token ids, one prompt a text.
-        lengths: Tokens of each text.
-        rows: Questions at work at once.
+        lengths: Tokens of each text, 1 or more.
+        rows: Slots of the running batch.
     """
-    seen, batch = Occupancy(), RunningBatch(endless(lm))
-    waiting = list(zip(range(len(prompts)), prompts, lengths, strict=True))
-    while waiting or batch.rows:
-        at_work = len(batch.rows)
-        while waiting and at_work < rows:
-            place, prompt, length = waiting.pop(0)
-            batch.add(_row(batch, prompt, str(place), budget=length))
-            at_work += 1
-        before = batch.tally.positions
-        batch.step()
-        seen.steps += 1
-        seen.places += at_work
-        seen.computed += batch.tally.positions - before
-        if waiting:
-            seen.waited += 1
-            seen.taken += at_work
-    seen.live = sum(map(len, prompts)) - batch.tally.shared + batch.tally.decoded
+    seen = Occupancy(rows=rows, prompts=sum(map(len, prompts)), written=sum(lengths) - len(lengths))
+    texts = [Text(str(number), *pair) for number, pair in enumerate(zip(prompts, lengths, strict=True))]
+    Crowd(RunningBatch(Counted.of(lm, seen)), at_once=rows).answer(texts)
     return seen
-
-
-def endless(lm: LanguageModel) -> LanguageModel:
-    """The same model; it never ends a text by itself."""
-    values = {field.name: getattr(lm, field.name) for field in fields(lm)}
-    return LanguageModel(**{**values, "stop_ids": frozenset()})
-
-
-def _row(batch: RunningBatch, prompt: list[int], name: str, *, budget: int) -> Row:
-    goal = Writing(config=GREEDY, noise_key=(name, "text"), budget=budget, room=budget)
-    return Row(slot=batch.cache.slot(), goal=goal, token_ids=prompt)

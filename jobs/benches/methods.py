@@ -13,13 +13,14 @@ from typing import Any
 
 from jobs.benches.command import numbers, say
 from jobs.benches.engine_settings import Engine
-from jobs.benches.plain import Computed, answer_static
+from jobs.benches.plain import Computed, answer_static, library_model
 from jobs.benches.rounds import Timed, in_turn, rounded
 from pipeline.agents.agent import Agent
+from pipeline.agents.crowd import Crowd
 from pipeline.agents.team import Alignments, build_team
 from pipeline.agents.walk import answer_batch, collect
 from pipeline.config import Method, RunConfig
-from pipeline.engine import LanguageModel
+from pipeline.engine import LanguageModel, RunningBatch
 from pipeline.graphs import plan_for
 from pipeline.records import Answer, Assignment, Question, Usage
 
@@ -49,6 +50,23 @@ Way = Callable[[Sequence[Assignment], Team], list[Answer]]
 """Lets a team answer questions."""
 
 
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Sides:
+    """What the two sides work with: the same weights, and one alignment, whose making is not measured."""
+
+    lm: LanguageModel
+    """Our engine's model."""
+    library: Any
+    """The library's."""
+    alignments: Alignments
+    """From hidden states to latent inputs."""
+
+    @classmethod
+    def of(cls, lm: LanguageModel) -> Sides:
+        """Both sides of a model."""
+        return cls(lm=lm, library=library_model(lm), alignments=Alignments(lm))
+
+
 @dataclass(kw_only=True, eq=False)
 class Ways:
     """The ways to run one method, by name."""
@@ -64,40 +82,37 @@ class Ways:
         return {name: way for name, way in self.ways.items() if name not in self.left_out}
 
 
-def ways_of(settings: Engine, method: Method) -> Ways:
+def ways_of(sides: Sides, settings: Engine, method: Method) -> Ways:
     """What is compared for a method: ours first."""
     found = Ways(ways={OURS: partial(_ours, batch_size=settings.batch_size)})
     for size in numbers(settings.plain_batch_sizes):
-        found.ways[f"plain {size}"] = partial(_static, found, f"plain {size}", size)
+        found.ways[f"plain {size}"] = partial(_static, found, sides.library, size)
     if settings.generate_batch and method != "latent_mas":
-        found.ways[CONTINUOUS] = partial(_continuous, found)
+        found.ways[CONTINUOUS] = partial(_continuous, found, sides.library)
     return found
 
 
-def measure_method(
-    lm: LanguageModel, alignments: Alignments, method: Method, questions: Sequence[Question], settings: Engine
-) -> dict[str, Any]:
+def measure_method(sides: Sides, method: Method, questions: Sequence[Question], settings: Engine) -> dict[str, Any]:
     """Measures a method; returns what is known of it, in plain numbers.
 
     Args:
-        lm: The model.
-        alignments: The model's, which both sides use; making one is not measured.
+        sides: What both sides work with.
         method: Which method.
         questions: What is asked.
         settings: How.
     """
     # 1. Everything is run once on a little, so that nobody pays for what happens once a process.
     assignments = [Assignment(question=question, source=question) for question in questions]
-    found = ways_of(settings, method)
-    small = _team(lm, alignments, method, settings, min(WARM_TOKENS, settings.max_new_tokens))
+    found = ways_of(sides, settings, method)
+    small = _team(sides, method, settings, min(WARM_TOKENS, settings.max_new_tokens))
     for way in found.ways.values():
         way(assignments[:WARM_QUESTIONS], small)
     # 2. The ways are run in turn.
-    team = _team(lm, alignments, method, settings, settings.max_new_tokens)
+    team = _team(sides, method, settings, settings.max_new_tokens)
     timed = in_turn(
         {name: partial(way, assignments, team) for name, way in found.runnable().items()},
         rounds=settings.repeats,
-        wait=lm.synchronize,
+        wait=sides.lm.synchronize,
         goes_on=_in_the_running,
         told=lambda name, number, seconds: say(
             f"{method}, round {number} of {settings.repeats}: {name} {seconds:.1f} s"
@@ -108,11 +123,9 @@ def measure_method(
     return {"method": method, "questions": len(questions), "left_out": found.left_out, "ways": rows, **headline(rows)}
 
 
-def prompts_of(
-    lm: LanguageModel, alignments: Alignments, questions: Sequence[Question], settings: Engine
-) -> list[list[int]]:
+def prompts_of(sides: Sides, questions: Sequence[Question], settings: Engine) -> list[list[int]]:
     """Token ids of every question's prompt, as the method `single` asks it."""
-    (agent,) = _team(lm, alignments, "single", settings, settings.max_new_tokens).values()
+    (agent,) = _team(sides, "single", settings, settings.max_new_tokens).values()
     return [agent.prompt(collect(Assignment(question=question, source=question), agent, [])) for question in questions]
 
 
@@ -171,7 +184,7 @@ def _row(
     return row
 
 
-def _team(lm: LanguageModel, alignments: Alignments, method: Method, settings: Engine, tokens: int) -> dict[str, Agent]:
+def _team(sides: Sides, method: Method, settings: Engine, tokens: int) -> dict[str, Agent]:
     flat = {
         "method": method,
         "latent_steps": settings.latent_steps,
@@ -180,25 +193,24 @@ def _team(lm: LanguageModel, alignments: Alignments, method: Method, settings: E
         "model": settings.model,
     }
     config = RunConfig.from_flat(flat)
-    return build_team(lm, config, plan_for(config.collaboration), alignments=alignments)
+    return build_team(sides.lm, config, plan_for(config.collaboration), alignments=sides.alignments)
 
 
 def _ours(assignments: Sequence[Assignment], team: Team, *, batch_size: int | None) -> list[Answer]:
-    size = batch_size or len(assignments)
-    starts = range(0, len(assignments), size)
-    return [answer for start in starts for answer in answer_batch(assignments[start : start + size], team)]
+    lm = next(iter(team.values())).lm
+    return answer_batch(assignments, team, Crowd(RunningBatch(lm), at_once=batch_size))
 
 
-def _static(found: Ways, name: str, size: int, assignments: Sequence[Assignment], team: Team) -> list[Answer]:
-    found.computed[name] = Computed()
-    return answer_static(assignments, team, size, found.computed[name])
+def _static(found: Ways, library: Any, size: int, assignments: Sequence[Assignment], team: Team) -> list[Answer]:
+    computed = found.computed[f"plain {size}"] = Computed()
+    return answer_static(assignments, team, library, size, computed)
 
 
-def _continuous(found: Ways, assignments: Sequence[Assignment], team: Team) -> list[Answer]:
+def _continuous(found: Ways, library: Any, assignments: Sequence[Assignment], team: Team) -> list[Answer]:
     try:
         from jobs.benches.plain_continuous import answer_continuous  # older versions have none of it
 
-        return answer_continuous(assignments, team)
+        return answer_continuous(assignments, team, library)
     except Exception as error:  # the library's: it supports some devices and models, and says so in many ways
         found.left_out[CONTINUOUS] = f"{type(error).__name__}: {' '.join(str(error).split())[:200]}"
         say(f"{CONTINUOUS} does not run here: {found.left_out[CONTINUOUS]}")

@@ -10,6 +10,7 @@ Shapes: B rows, T positions, C columns, D hidden size.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -22,6 +23,7 @@ from pipeline.agents.agent import Agent
 from pipeline.agents.conduct import Thinking, TurnResult, Writing
 from pipeline.agents.walk import collect
 from pipeline.engine import LanguageModel
+from pipeline.engine.attention import NAME as ATTENTION
 from pipeline.records import Answer, Assignment, Finish, Turn, Usage
 
 Prompts = Sequence[list[int]]
@@ -57,14 +59,15 @@ class StaticBatch:
     """A batch of questions on its way from agent to agent."""
 
     lm: LanguageModel
-    """The model, of which only what is Hugging Face's own is used."""
+    """Whose tokens and texts these are."""
+    model: Any
+    """The library's model."""
     rows: int
     """Questions."""
     computed: Computed = field(default_factory=Computed)
     """Where is counted what is computed."""
 
     def __post_init__(self) -> None:
-        self.model = self.lm.causal_lm
         empty_B0 = torch.zeros(self.rows, 0, dtype=torch.int64, device=self.lm.device)
         self.past = Past(cache=DynamicCache(config=self.model.config), mask_BC=empty_B0)
 
@@ -112,15 +115,26 @@ class StaticBatch:
         return [until_stop(ids, self.lm.stop_ids) for ids in written.tolist()]
 
 
+def library_model(lm: LanguageModel) -> Any:
+    """A model as the library loads it, with the attention that it has there; the weights are shared."""
+    shared = {id(tensor): tensor for tensor in (*lm.causal_lm.parameters(), *lm.causal_lm.buffers())}
+    model = copy.deepcopy(lm.causal_lm, shared)
+    config = model.config.get_text_config()
+    if config._attn_implementation == ATTENTION:
+        model.set_attn_implementation("eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa")
+    return model
+
+
 @torch.inference_mode()
 def answer_static(
-    assignments: Sequence[Assignment], team: Mapping[str, Agent], batch_size: int, computed: Computed
+    assignments: Sequence[Assignment], team: Mapping[str, Agent], model: Any, batch_size: int, computed: Computed
 ) -> list[Answer]:
     """Lets a team answer questions, batch by batch; one answer each, in their order.
 
     Args:
         assignments: The questions.
         team: The agents by role, in working order; what they do is read off them, and done without their engine.
+        model: The library's model, as `library_model` makes it.
         batch_size: Questions in a batch.
         computed: Where is counted what is computed.
     """
@@ -128,7 +142,7 @@ def answer_static(
     answers = list[Answer]()
     for first in range(0, len(assignments), batch_size):
         chunk = assignments[first : first + batch_size]
-        batch = StaticBatch(lm=lm, rows=len(chunk), computed=computed)
+        batch = StaticBatch(lm=lm, model=model, rows=len(chunk), computed=computed)
         answers += walked(chunk, team, batch.play)
     return answers
 

@@ -21,8 +21,13 @@ BATCH_TOKENS = 1024
 """Positions that it computes at once at most."""
 
 
-def answer_continuous(assignments: Sequence[Assignment], team: Mapping[str, Agent]) -> list[Answer]:
+def answer_continuous(assignments: Sequence[Assignment], team: Mapping[str, Agent], model: Any) -> list[Answer]:
     """Lets a team of writing agents answer questions, an agent after the other, each on all of them.
+
+    Args:
+        assignments: The questions.
+        team: The agents by role, in working order.
+        model: The library's model.
 
     Raises:
         RuntimeError: The library did not finish some of them, which it says in its log alone.
@@ -33,7 +38,7 @@ def answer_continuous(assignments: Sequence[Assignment], team: Mapping[str, Agen
     def play(agent: Agent, prompts: Prompts) -> list[list[int]]:
         assert isinstance(agent.conduct, Writing), "generate_batch can't think"
         budget = agent.conduct.decoding.most_tokens
-        done: dict[str, Any] = lm.causal_lm.generate_batch(
+        done: dict[str, Any] = model.generate_batch(
             [list(prompt) for prompt in prompts],
             generation_config=GenerationConfig(**greedy(lm, budget)),
             continuous_batching_config=_config(lm, prompts, budget),

@@ -15,14 +15,15 @@ from jobs.benches.engine import GOALS, verdict
 from jobs.benches.engine_parts import attention_flop, bare_step, matrices, random_prompts
 from jobs.benches.engine_probe import decode_step, occupancy, prefill
 from jobs.benches.engine_settings import Engine
-from jobs.benches.methods import CONTINUOUS, OURS, agreement, headline, measure_method
-from jobs.benches.plain import Computed, answer_static, left_padded, until_stop
+from jobs.benches.methods import CONTINUOUS, OURS, Sides, agreement, headline, measure_method
+from jobs.benches.plain import Computed, answer_static, left_padded, library_model, until_stop
 from jobs.benches.rounds import in_turn
-from pipeline.agents.team import Alignments, build_team
+from pipeline.agents.team import build_team
 from pipeline.agents.walk import answer_batch
 from pipeline.benchmarks import load_questions
 from pipeline.config import RunConfig
 from pipeline.engine import LanguageModel
+from pipeline.engine.attention import NAME as ATTENTION
 from pipeline.graphs import plan_for
 from pipeline.records import Answer, Assignment, Turn, Usage
 from tiny import save_tiny_model, tiny_model
@@ -58,7 +59,7 @@ def written(answers):
 def test_plain_transformers_answers_what_our_engine_answers(method, family, batch_size):
     lm = tiny_model(family)
     team, assignments = team_of(lm, method), asked()
-    plain = answer_static(assignments, team, batch_size, Computed())
+    plain = answer_static(assignments, team, library_model(lm), batch_size, Computed())
     assert written(plain) == written(answer_batch(assignments, team))
 
 
@@ -70,19 +71,27 @@ def test_the_baseline_uses_nothing_of_our_engine(method, lm, monkeypatch):
     team = team_of(lm, method)
     for name in ("forward", "open", "logits", "embed"):
         monkeypatch.setattr(LanguageModel, name, ours)
-    answers = answer_static(asked(), team, 3, Computed())
+    answers = answer_static(asked(), team, library_model(lm), 3, Computed())
     assert all(answer.usage.output_tokens for answer in answers)
+
+
+def test_the_library_has_its_own_attention_and_our_weights(lm):
+    model = library_model(lm)
+    assert model.config._attn_implementation == "sdpa"
+    assert lm.causal_lm.config._attn_implementation == ATTENTION
+    theirs, ours = dict(model.named_parameters()), dict(lm.causal_lm.named_parameters())
+    assert {name: p.data_ptr() for name, p in theirs.items()} == {name: p.data_ptr() for name, p in ours.items()}
 
 
 def test_the_librarys_continuous_batching_answers_the_same(lm):
     team, assignments = team_of(lm, "text_mas", tokens=5), asked(2)
-    answers = plain_continuous.answer_continuous(assignments, team)
+    answers = plain_continuous.answer_continuous(assignments, team, library_model(lm))
     assert written(answers) == written(answer_batch(assignments, team))
 
 
 def test_static_batches_count_padding_and_rows_that_wait_for_the_longest(lm):
     team, assignments, computed = team_of(lm, "single", tokens=5), asked(3), Computed()
-    answers = answer_static(assignments, team, 3, computed)
+    answers = answer_static(assignments, team, library_model(lm), 3, computed)
     longest = max(answer.usage.prefill_tokens for answer in answers)
     assert computed.prefill_positions == 3 * longest
     assert computed.row_steps == 3 * (max(answer.usage.output_tokens for answer in answers) - 1)
@@ -106,7 +115,7 @@ def test_a_method_is_measured_every_way_in_every_round(lm, monkeypatch):
     questions = load_questions("demo", data_dir=None, limit=3)
     monkeypatch.setattr(methods, "BEHIND", float("inf"))
     settings = Engine(quick=True, repeats=2, plain_batch_sizes="1,2", max_new_tokens=4, task="demo")
-    told = measure_method(lm, Alignments(lm), "single", questions, settings)
+    told = measure_method(Sides.of(lm), "single", questions, settings)
     assert [row["way"] for row in told["ways"]] == [OURS, "plain 1", "plain 2", CONTINUOUS]
     for row in told["ways"]:
         assert len(row["all_seconds"]) == 2
@@ -123,7 +132,7 @@ def test_continuous_batching_that_does_not_run_is_left_out_with_the_reason(lm, m
     monkeypatch.setattr(plain_continuous, "answer_continuous", refuse)
     questions = load_questions("demo", data_dir=None, limit=2)
     settings = Engine(repeats=1, plain_batch_sizes="2", max_new_tokens=2)
-    told = measure_method(lm, Alignments(lm), "single", questions, settings)
+    told = measure_method(Sides.of(lm), "single", questions, settings)
     assert told["left_out"] == {CONTINUOUS: "NotImplementedError: not on this device"}
     assert [row["way"] for row in told["ways"]] == [OURS, "plain 2"]
 
@@ -171,10 +180,13 @@ def test_a_way_that_is_far_behind_is_run_once():
 
 def test_a_step_of_ours_and_the_bare_models_step_go_on_from_the_same_positions(lm):
     prompts = random_prompts(lm, 2, 7)
-    for step in (decode_step(lm, prompts, 2), bare_step(lm, prompts)):
-        step()
-        step()
-    assert bare_step(lm, prompts)().shape[:2] == (2, 1)
+    ours, bare = decode_step(lm, prompts, 3), bare_step(library_model(lm), prompts)
+    for _ in range(3):
+        ours()
+        assert bare().shape[:2] == (2, 1)
+    batch = ours.__self__
+    assert [row.slot.length for row in batch.rows] + [row.done for row in batch.rows] == []
+    assert batch.tally.decoded == 2 * 3
 
 
 def test_a_prefill_can_be_repeated(lm):
@@ -198,14 +210,18 @@ def test_attention_counts_pairs_of_positions_once(lm):
     assert attention_flop(lm, 5, 2) == 5 * pairs * layers * heads * size * 4
 
 
-def test_occupancy_counts_places_that_are_taken_and_positions_that_are_somebodys(lm):
-    seen = occupancy(lm, random_prompts(lm, 3, 9), [1, 4, 2], 2)
-    # Both read; the first one is done then, so the third comes in at once and is done a step after it has read.
-    assert seen.steps == 4
-    assert seen.slots_pct(2) == 100 * (2 + 2 + 2 + 1) / 8
-    assert seen.fed_pct(2) == 100
-    assert seen.computed == seen.live == 27 + 3 + 1
+def test_occupancy_counts_rows_that_go_on_with_a_text(lm):
+    seen = occupancy(lm, random_prompts(lm, 2, 9), [1, 4], 2)
+    assert seen.steps == 4  # both prompts at once, then three positions of the longer text
+    assert seen.live == 2 + 3
+    assert seen.slots_pct == 100 * 5 / 8
+    assert seen.computed == 18 + 3
     assert seen.padding_pct == 0
+
+
+def test_a_slot_that_gets_free_is_taken_at_once(lm):
+    seen = occupancy(lm, random_prompts(lm, 3, 9), [2, 6, 3], 2)
+    assert seen.slots_pct > 80
 
 
 def test_text_lengths_are_spread_evenly_and_mixed():
@@ -272,5 +288,5 @@ def test_a_quick_run_measures_every_part_without_ray(tmp_path: Path):
         (name, rows) for name in ("tiny", str(tmp_path)) for rows in (1, 2)
     }
     assert told["prefill"]["share_pct"] > 0
-    assert 0 < told["occupancy"]["occupancy_pct"] <= told["occupancy"]["occupancy_while_fed_pct"] <= 100
+    assert 0 < told["occupancy"]["occupancy_pct"] <= 100
     assert told["goals_met"].keys() == GOALS.keys()
