@@ -50,9 +50,9 @@ OVERLAP = {
     "transfer_ms": "ms to come",
     "wait_ms": "ms waited",
     "wait_pct": "waited %",
-    "all_wait_pct": "by all roles",
+    "control_wait_pct": "without fetching ahead",
     "efficiency_pct": "% of ideal",
-    "control_efficiency_pct": "without fetching ahead",
+    "control_efficiency_pct": "without",
 }
 
 

@@ -108,12 +108,12 @@ class Sender:
         parcel = self.send()
         self._plain, self._copy = (np.ones(parcel.nbytes, np.uint8) for _ in range(2))
         header = len(dumps(parcel, protocol=5, buffer_callback=lambda _: None))
+        pieces = len(parcel.payload) if isinstance(parcel.payload, tuple) else 1
         padding = parcel.nbytes - sum(segment.nbytes for _, segment in self._segments)
-        return Facts(nbytes=parcel.nbytes, padding=padding, pieces=len(parcel.payload), header=header)
+        return Facts(nbytes=parcel.nbytes, padding=padding, pieces=pieces, header=header)
 
     def send(self) -> Parcel:
         """Packs all segments."""
-        self._staging.reset()
         return pack(STORE, self._segments, self._staging)
 
     def send_plain(self) -> Any:

@@ -116,7 +116,10 @@ class Replica:
 
     @ray.method(concurrency_group="io")  # type: ignore[untyped-decorator]
     def prefetch(self, *_: Parcel) -> None:
-        """Brings parcels into this node's store while the replica works on something else."""
+        """Brings parcels into this node's store while the replica works on something else.
+
+        Were calls taken strictly in order, Ray would let all later ones wait until these parcels are there.
+        """
 
     @ray.method(concurrency_group="io")  # type: ignore[untyped-decorator]
     def hand_out(self, key: str) -> Parcel:

@@ -93,14 +93,6 @@ def _pieces(run: Bytes) -> Iterable[Bytes]:
     return rows
 
 
-def _pieces(run: Bytes) -> Iterable[Bytes]:
-    """All rows of an array, in order; there can be thousands, and this is the fastest way to them."""
-    rows: Iterable[Bytes] = run if run.ndim > 1 else [run]
-    for _ in range(run.ndim - 2):
-        rows = chain.from_iterable(rows)
-    return rows
-
-
 def _runs(tensor: Tensor) -> Bytes:
     """A tensor's bytes, with all dimensions that lie one after another in the last one: [..., bytes], no copy."""
     expected, first = 1, tensor.dim()

@@ -38,6 +38,16 @@ class Stage:
     """What it uses, a question."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Coming:
+    """How memory came for a leg."""
+
+    seconds: float
+    """How long it took."""
+    idle: float
+    """What of that the stand-in had nothing else to do in."""
+
+
 class StandIn:
     """Stands in for one model replica that can play all roles of a plan."""
 
@@ -47,7 +57,8 @@ class StandIn:
         self._stages: Mapping[str, Stage] = {}
         self._bytes = np.empty(0, np.uint8)
         self._sent = 0
-        self._turn = threading.Lock()  # one thing at a time: what several legs would share
+        self._busy, self._ended = threading.Lock(), 0.0
+        self._comings: list[Coming] = []
 
     def status(self) -> ReplicaStatus:
         """What there is to know before work begins."""
@@ -60,36 +71,40 @@ class StandIn:
     def rehearse(self, stages: Mapping[str, Stage]) -> None:
         """Takes the roles' costs from here on from a table; without one a turn costs nothing."""
         self._stages = stages
+        self._comings = []
 
     def sent(self) -> int:
         """Bytes of all parcels so far."""
         return self._sent
+
+    def comings(self) -> list[Coming]:
+        """How memory has come since the last rehearsal, for legs that had some to get, in the order of their turns."""
+        return self._comings
 
     @ray.method(concurrency_group="io")  # type: ignore[untyped-decorator]
     def prefetch(self, *_: Any) -> None:
         """Brings parcels into this node's store while the stand-in works on something else."""
 
     def take_leg(self, _: str, order: LegOrder, refs: Sequence[Any]) -> Any:
-        """Waits as long as the roles' turns take.
+        """Waits as long as the roles' turns take, for one leg at a time; others get what they need meanwhile.
 
         Returns:
             The report, and after it a parcel for each role in `order.send`.
         """
-        with self._turn:
-            return self._take(order, refs)
-
-    def _take(self, order: LegOrder, refs: Sequence[Any]) -> Any:
         began = time.perf_counter()
         came = sum(parcel.nbytes for parcel in ray.get(list(refs)))
         fetching = time.perf_counter() - began
-        time.sleep(sum(self._stage(role).seconds for role in order.roles))
+        with self._busy:
+            if refs:
+                idle = max(0.0, began + fetching - max(began, self._ended))
+                self._comings.append(Coming(seconds=fetching, idle=idle))
+            time.sleep(turn := sum(self._stage(role).seconds for role in order.roles))
+            self._ended = time.perf_counter()
         questions = len(order.assignments)
         sizes = [self._stage(role).parcel_bytes * questions for role in order.send]
         handed = Transfer(transport="object_store", bytes=came // questions, seconds=fetching / questions)
         turns = tuple(self._turns(role, questions, (handed,) if refs else ()) for role in order.roles)
-        report = LegReport(
-            turns=turns, failed=(), parcel_bytes=tuple(sizes), seconds=time.perf_counter() - began, peak_bytes=0
-        )
+        report = LegReport(turns=turns, failed=(), parcel_bytes=tuple(sizes), seconds=fetching + turn, peak_bytes=0)
         parcels = [self._parcel(size) if size <= order.limit else None for size in sizes]
         self._sent += sum(parcel.nbytes for parcel in parcels if parcel is not None)
         return (report, *parcels) if parcels else report

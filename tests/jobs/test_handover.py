@@ -11,8 +11,9 @@ import torch
 from evaluations import LONGEST, ROOT
 from jobs import bench
 from jobs.benches.handover import Handover, verdict
-from jobs.benches.overlap import FILLING, Outcome, Untold, alternating, compared, outcome_of
+from jobs.benches.overlap import FILLING, Outcome, Untold, alternating, compared
 from jobs.benches.parcels import DTYPE, HEAD_SIZE, HEADS, ROWS, SPARE, Load
+from pipeline.runtime.standin import Coming
 
 # --- parcels
 
@@ -51,40 +52,19 @@ def test_the_questions_of_a_batch_are_of_the_mean_length_together():
 # --- overlap
 
 
-def rows_of(started, finished, *seconds):
-    """Rows of questions whose last role waited so long, and each of the two before it 1 s."""
-    return [
-        SimpleNamespace(
-            started=started,
-            finished=finished,
-            handover_seconds=2 + wait,
-            turns=[SimpleNamespace(handover_seconds=one) for one in (1, 1, wait)],
-        )
-        for wait in seconds
-    ]
-
-
-def test_a_run_is_told_by_batch_in_the_order_in_which_they_began():
-    late, early = rows_of(5.0, 9.0, 0.25, 0.5), rows_of(1.0, 4.0, 1.0, 2.0)
-    outcome = outcome_of([late, early])
-    assert outcome.waits == (3.0, 0.75)
-    assert outcome.all_waits == (7.0, 4.75)
-    assert outcome.seconds == 5.0
-    assert outcome.rate == pytest.approx(1 / 5)
-
-
-def run_of(wait, seconds, filling=100.0):
-    waits = (filling,) * FILLING + (wait, wait)
-    return Outcome(waits=waits, all_waits=tuple(wait + 1 for wait in waits), seconds=seconds)
+def run_of(came, waited, seconds):
+    """A run whose first batches find their reader idle, as it begins."""
+    filling, later = Coming(seconds=50, idle=50), Coming(seconds=came, idle=waited)
+    return Outcome(comings=(filling,) * FILLING + (later, Coming(seconds=came + 2, idle=waited)), seconds=seconds)
 
 
 def test_what_was_waited_for_is_compared_run_by_run_without_the_batches_that_fill_it():
-    ahead = [run_of(0.1, 10), run_of(0.2, 10), run_of(0.3, 20)]
-    asked = [run_of(1.0, 20), run_of(1.0, 20), run_of(0.6, 20)]
+    ahead = [run_of(0, 0.5, 10), run_of(0, 1, 10), run_of(0, 3, 20)]
+    asked = [run_of(4, 2.5, 20), run_of(4, 2.5, 20), run_of(1, 2, 20)]
     told = compared(ahead, asked, turn_seconds=2.0)
     assert told["wait_pct"] == pytest.approx(20)
-    assert told["all_wait_pct"] == pytest.approx(60)
-    assert (told["wait_ms"], told["transfer_ms"]) == (pytest.approx(200), pytest.approx(1000))
+    assert told["control_wait_pct"] == pytest.approx(50)
+    assert (told["wait_ms"], told["transfer_ms"]) == (pytest.approx(1000), pytest.approx(5000))
     assert told["efficiency_pct"] == pytest.approx(100 * 2 * (FILLING + 1) / 10)
     assert told["control_efficiency_pct"] == pytest.approx(100 * 2 * (FILLING + 1) / 20)
 

@@ -1,4 +1,4 @@
-"""Payloads: large pieces of a cache are sent where they lie, others are copied first; all comes out as it was."""
+"""Payloads: large pieces of a cache are sent where they lie, others are copied first, and all come out as they were."""
 
 import pickle
 from dataclasses import replace
