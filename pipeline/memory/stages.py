@@ -31,6 +31,11 @@ class StageCache:
         self.keys_LRNCH = _grown(self.keys_LRNCH, rows, columns)
         self.values_LRNCH = _grown(self.values_LRNCH, rows, columns)
 
+    def clear(self, row: int, columns: int) -> None:
+        """Forgets the first columns of a row."""
+        self.keys_LRNCH[:, row, :, :columns] = 0
+        self.values_LRNCH[:, row, :, :columns] = 0
+
     def write(self, row: int, columns: slice, keys_LNTH: Tensor, values_LNTH: Tensor) -> None:
         """Copies the stage's part of keys and values [layers of the model, N, T, H] into columns of a row."""
         self.keys_LRNCH[:, row, :, columns] = keys_LNTH[self.stage.layers]
