@@ -105,7 +105,7 @@ class KVCache:
         return slot
 
     def give_back(self, row: int, columns: int) -> None:
-        """Takes a row back, of which so many columns may be in use; its slot calls this when nobody holds it any more."""
+        """Takes a row back, and with it some used columns; its slot calls this when nobody holds it any more."""
         self._stale[row] = columns
         heapq.heappush(self._free, row)
 
