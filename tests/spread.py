@@ -16,7 +16,7 @@ from accelerate import dispatch_model
 
 from pipeline.config import DecodingConfig
 from pipeline.engine import LanguageModel, LatentModel, Lens, build_alignment, decode, prefill, think, wrap_model
-from pipeline.memory import KVBatch, Memory, Segment
+from pipeline.memory import Memory, Segment, Slot
 from pretend import pretend_devices
 from tiny import tiny_model
 
@@ -53,10 +53,10 @@ def evaluation(lm: LanguageModel) -> Outcome:
     """A chain of thinkers in place, a merge of independent ones, and a solver after each."""
     lm.stop_ids = EARLY_STOPS
     memories = [Memory()] * len(PROMPTS)
-    batch: KVBatch | None = None
+    slots: list[Slot] | None = None
     for prompts in CHAINED:
-        batch = thought(lm, memories, prompts, in_place=batch)
-        memories = [memory + Memory.of([turn]) for memory, turn in zip(memories, turns_of(batch, lm), strict=True)]
+        slots, turns = thought(lm, memories, prompts, in_place=slots)
+        memories = [memory + Memory.of([turn]) for memory, turn in zip(memories, turns, strict=True)]
     merged = [apart(lm, prompt) + apart(lm, prompt + [9]).part("thoughts") for prompt in PROMPTS]
     texts = [text for known in (memories, merged) for text in solved(lm, known, PROMPTS)]
     answer = LatentModel(lm).answer("How many?", memory=merged[0], max_new_tokens=4)
@@ -66,39 +66,37 @@ def evaluation(lm: LanguageModel) -> Outcome:
 
 
 def thought(
-    lm: LanguageModel, memories: Sequence[Memory], prompts: Sequence[Sequence[int]], in_place: KVBatch | None = None
-) -> KVBatch:
-    """A thinker's turn; `in_place` is the batch that has to be taken over."""
-    columns = max(map(len, prompts)) + STEPS
-    batch = lm.open(memories, columns=columns)
-    assert in_place is None or batch is in_place
-    assert [cache.keys_LBNCH.device for cache in batch.caches] == [stage.device for stage in lm.shape.stages]
-    batch.turn_began = batch.cursor
+    lm: LanguageModel, memories: Sequence[Memory], prompts: Sequence[Sequence[int]], in_place: list[Slot] | None = None
+) -> tuple[list[Slot], list[Segment]]:
+    """A thinker's turn, and what it leaves behind; `in_place` are the slots that have to be taken over."""
+    slots = lm.open(memories, columns=max(map(len, prompts)) + STEPS)
+    assert in_place is None or all(slot is before for slot, before in zip(slots, in_place, strict=True))
+    for slot in slots:
+        assert [cache.keys_LRNCH.device for cache in slot.cache.caches] == [stage.device for stage in lm.shape.stages]
+    starts = [slot.length for slot in slots]
     alignment = build_alignment("ridge", input_VD=lm.input_vectors(), output_VD=lm.output_vectors())
-    think(lm, batch, prefill(lm, batch, prompts), alignment, STEPS, watch=Lens(lm, [0]))
-    return batch
-
-
-def turns_of(batch: KVBatch, lm: LanguageModel) -> list[Segment]:
+    lenses = [Lens(lm) for _ in prompts]
+    think(lm, slots, prefill(lm, slots, prompts), alignment, STEPS, watch=lambda place, *seen: lenses[place](*seen))
+    assert all(len(lens.thoughts) == STEPS for lens in lenses)
     made = {"role": "r", "question_id": "q", "fingerprint": lm.fingerprint, "latent_steps": STEPS}
-    return [batch.cut(row, batch.turn_began, **made).signed() for row in range(batch.rows)]
+    return slots, [slot.cut(start, **made).signed() for slot, start in zip(slots, starts, strict=True)]
 
 
 def apart(lm: LanguageModel, prompt: Sequence[int]) -> Memory:
     """What an independent expert leaves behind."""
-    return Memory.of(turns_of(thought(lm, [Memory()], [prompt]), lm))
+    return Memory.of(thought(lm, [Memory()], [prompt])[1])
 
 
 def solved(lm: LanguageModel, memories: Sequence[Memory], prompts: Sequence[Sequence[int]]) -> list[list[int]]:
     for memory in memories:
         memory.verify()
-    batch = lm.open(memories, columns=max(map(len, prompts)))
-    keys = [(str(row), "solver") for row in range(batch.rows)]
-    budgets = [DECODING.max_new_tokens] * batch.rows
-    hidden_BD = prefill(lm, batch, prompts)
-    written = decode(lm, batch, hidden_BD, noise_keys=keys, budgets=budgets, config=DECODING)
+    slots = lm.open(memories, columns=max(map(len, prompts)))
+    keys = [(str(place), "solver") for place in range(len(slots))]
+    budgets = [DECODING.max_new_tokens] * len(slots)
+    hidden_BD = prefill(lm, slots, prompts)
+    written = decode(lm, slots, hidden_BD, noise_keys=keys, budgets=budgets, config=DECODING)
     lengths = sorted(len(text.token_ids) for text in written)
-    assert lengths[1] < lengths[-1], "texts end at different steps, so that the cache was compacted"
+    assert lengths[1] < lengths[-1], "texts end at different steps, so that some went on after others had left"
     return [text.token_ids for text in written]
 
 

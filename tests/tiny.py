@@ -80,14 +80,19 @@ def character_tokenizer() -> PreTrainedTokenizerFast:
     return fast
 
 
-def tiny_model(family: str, *, seed: int = 0, **overrides: object) -> LanguageModel:
+def tiny_model(family: str, *, seed: int = 0, packs: bool = True, **overrides: object) -> LanguageModel:
+    """One family; if `packs` is false as a model whose attention can't be replaced, so that questions go one by one."""
     tokenizer = character_tokenizer()
     torch.manual_seed(seed)
     kind = FAMILIES[family]
     sizes = {**SIZES, **kind.sizes, **overrides}
     config = kind.config(vocab_size=len(tokenizer), eos_token_id=tokenizer.eos_token_id, pad_token_id=0, **sizes)
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-    return wrap_model(model, tokenizer, name=f"tiny {family}")
+    if not packs:
+        model._can_set_attn_implementation = lambda: False
+    lm = wrap_model(model, tokenizer, name=f"tiny {family}")
+    assert lm.packs == packs
+    return lm
 
 
 def save_tiny_model(folder: Path, family: str = "llama", **overrides: object) -> Path:

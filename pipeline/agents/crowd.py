@@ -12,6 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from traceback import clear_frames
 from typing import Protocol
 
 import torch
@@ -36,7 +37,11 @@ class Question(Protocol):
         """Its row in the running batch, if it has one."""
 
     def go_on(self, batch: RunningBatch) -> None:
-        """Does what can be done without the model, and enters the running batch for what can't."""
+        """Does what can be done without the model, and enters the running batch for what can't.
+
+        Raises:
+            Exception: It can't go on; unless memory ran out, which others may have used up, it is to fail.
+        """
 
     def restart(self) -> None:
         """Begins anew; nothing of it is in the running batch any more."""
@@ -95,7 +100,8 @@ class Crowd:
         try:
             yield self.batch
         finally:
-            self._wanted -= 1
+            with self._changed:
+                self._wanted -= 1
             self._release()
 
     @property
@@ -113,24 +119,32 @@ class Crowd:
         """Lets questions in for which there is room, and computes one step."""
         while admit and not self._wanted and self._waiting and (self.at_once or MANY) > len(self._active):
             self._active.append(self._waiting.popleft())
-        for question in self._active:
-            question.go_on(self.batch)
-        self._active = [question for question in self._active if not question.done]
-        if not self._active:
-            return
         try:
-            self.batch.step()
+            self._go_on()
+            if self._active:
+                self.batch.step()
+                self._go_on()
         except Exception as error:  # of the model, of its device or ours: everyone who is in the batch is hit
-            self._hit(error)
-            return
+            self._hit(released(error))
+
+    def _go_on(self) -> None:
+        """Lets questions do what they can without the model; those that are done leave.
+
+        Raises:
+            Exception: Memory ran out, which no question is to blame for.
+        """
         for question in self._active:
-            if question.row is not None and question.row.done:
+            try:
                 question.go_on(self.batch)
+            except Exception as error:  # whatever it is, it costs this question and no other
+                if ran_out_of_memory(error):
+                    raise
+                question.fail(released(error))
         self._active = [question for question in self._active if not question.done]
 
     def _hit(self, error: Exception) -> None:
         """After a step that failed: with fewer questions at once where memory ran out, else it is everyone's fault."""
-        hit, self._active = self._active, []
+        hit, self._active = [question for question in self._active if not question.done], []
         self.batch = self.batch.anew()
         if ran_out_of_memory(error) and len(hit) > 1:
             self.at_once = max(1, len(hit) // 2)
@@ -143,10 +157,19 @@ class Crowd:
         else:
             for question in hit:
                 question.fail(error)
-        del hit, error
-        gc.collect()  # what failed holds tensors in its frames
+        gc.collect()
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
+
+
+def released(error: Exception) -> Exception:
+    """An error whose frames hold nothing any more: slots, caches, the question that it becomes a part of."""
+    one: BaseException | None = error
+    while one is not None:
+        clear_frames(one.__traceback__)
+        one = one.__cause__ or one.__context__
+    here = error.__traceback__  # the frame of whoever caught it is still running
+    return error.with_traceback(here.tb_next if here else None)
 
 
 def ran_out_of_memory(error: Exception) -> bool:

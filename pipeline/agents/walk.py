@@ -81,22 +81,23 @@ class Walk:
         return self._turn.row if self._turn else None
 
     def go_on(self, batch: RunningBatch) -> None:
-        """Ends a turn that is done, and begins the next one; does nothing while one is under way."""
-        try:
-            if self._turn and self._turn.row.done:
-                turn, self._turn = self._turn, None
-                self._book(self._team[self._left.pop(0)].end(turn))
-            while self._turn is None and self._left:
-                agent = self._team[self._left[0]]
-                request = collect(self.assignment, agent, [self.results[read] for read in agent.role.reads])
-                begun = agent.begin(request, batch)
-                if isinstance(begun, UnderWay):
-                    self._turn = begun
-                else:
-                    self._left.pop(0)
-                    self._book(begun, agent)
-        except Exception as error:  # whatever it is, it costs this question and no other
-            self.fail(error)
+        """Ends a turn that is done, and begins the next one; does nothing while one is under way.
+
+        Raises:
+            Exception: A turn can't be begun or ended.
+        """
+        if self._turn and self._turn.row.done:
+            turn, self._turn = self._turn, None
+            self._book(self._team[self._left.pop(0)].end(turn))
+        while self._turn is None and self._left:
+            agent = self._team[self._left[0]]
+            request = collect(self.assignment, agent, [self.results[read] for read in agent.role.reads])
+            begun = agent.begin(request, batch)
+            if isinstance(begun, UnderWay):
+                self._turn = begun
+            else:
+                self._left.pop(0)
+                self._book(begun, agent)
 
     def fail(self, error: Exception) -> None:
         """Ends the walk, whatever it is at."""

@@ -63,6 +63,9 @@ class Row:
     seconds: float = 0.0
     """Its share of the time of all steps that it was in."""
 
+    def __post_init__(self) -> None:
+        assert self.unread or self.hidden_D is not None, "a row has something to read or to go on from"
+
     @property
     def unread(self) -> int:
         """Positions yet to be read."""

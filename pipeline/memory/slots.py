@@ -41,6 +41,7 @@ class KVCache:
         self.shape, self.rows, self.columns = shape, rows, columns
         self.caches = [StageCache(shape, stage, rows=rows, columns=columns) for stage in shape.stages]
         self._free = list(range(rows))
+        self._stale: dict[int, int] = {}  # of rows that were in use before, the columns
 
     @property
     def nbytes(self) -> int:
@@ -77,7 +78,11 @@ class KVCache:
         """A slot that nobody holds, the lowest one, so that those in use stay together."""
         if not self._free:
             self.reserve(rows=self.rows + max(1, self.rows // 2))
-        return Slot(self, heapq.heappop(self._free))
+        row = heapq.heappop(self._free)
+        # Attention of neighbours side by side reads past a slot's end with weight 0, and 0 * NaN would still be NaN.
+        for cache in self.caches:
+            cache.clear(row, self._stale.get(row, 0))
+        return Slot(self, row)
 
     def open(self, memory: Memory, *, columns: int, move: Move) -> Slot:
         """Brings a memory into a slot, with room for more positions.
@@ -99,8 +104,9 @@ class KVCache:
         slot.reserve(columns)
         return slot
 
-    def give_back(self, row: int) -> None:
-        """Takes a row back; its slot calls this when nobody holds it any more."""
+    def give_back(self, row: int, columns: int) -> None:
+        """Takes a row back, and with it some used columns; its slot calls this when nobody holds it any more."""
+        self._stale[row] = columns
         heapq.heappush(self._free, row)
 
 
@@ -112,21 +118,23 @@ class Slot:
         row: Which row.
         length: Positions in use; the next one goes into the column of that number.
         taken: Whether somebody is writing to it.
+        reserved: Columns that room was made for so far; nothing is written beyond.
         contents: Weak references to the keys of the segments that it begins with, in order; weak, because the segments
             keep the slot.
     """
 
-    __slots__ = ("__weakref__", "cache", "contents", "length", "row", "taken")
+    __slots__ = ("__weakref__", "cache", "contents", "length", "reserved", "row", "taken")
 
     def __init__(self, cache: KVCache, row: int) -> None:
-        self.cache, self.row, self.length, self.taken = cache, row, 0, False
+        self.cache, self.row, self.length, self.taken, self.reserved = cache, row, 0, False, 0
         self.contents: tuple[ReferenceType[Tensor], ...] = ()
 
     def __del__(self) -> None:
-        self.cache.give_back(self.row)
+        self.cache.give_back(self.row, self.reserved)
 
     def reserve(self, columns: int) -> None:
         """Makes room for `columns` more positions."""
+        self.reserved = max(self.reserved, self.length + columns)
         if self.length + columns > self.cache.columns:
             self.cache.reserve(columns=self.length + columns)
 

@@ -25,7 +25,8 @@ def test_what_is_captured_is_what_was_fed(family_lm, graph):
     config, plan = settings(graph=graph)
     thoughts = think_aloud(family_lm, config, plan, QUESTIONS)
     team = build_team(family_lm, config, plan, keep_inputs=True)
-    work = walk([Assignment(question=question, source=question) for question in QUESTIONS], team, list(plan.thinkers))
+    asked = [Assignment(question=question, source=question) for question in QUESTIONS]
+    work = walk(asked, team, list(plan.thinkers), keep=plan.thinkers)
     where = list(zip(thoughts.roles, thoughts.questions, thoughts.steps, strict=True))
     assert len(where) == len(set(where)) == 3 * 3 * 2  # agents, questions, steps
     for role, results in work.items():

@@ -87,10 +87,10 @@ class Stumbling:
     def __getattr__(self, name):
         return getattr(self._agent, name)
 
-    def take_turns(self, requests):
-        if any(request.question.id == "long" for request in requests):
+    def begin(self, request, batch):
+        if request.question.id == "long":
             raise RuntimeError("stumbled")
-        return self._agent.take_turns(requests)
+        return self._agent.begin(request, batch)
 
 
 @pytest.mark.parametrize("graph", ["sequential", "texts"])

@@ -16,21 +16,23 @@ ASKED = [Assignment(question=question, source=question) for question in QUESTION
 
 class Diary(Observer):
     def __init__(self):
-        self.reading, self.steps, self.tokens, self.ended = [], [], {}, []
+        self.seen, self.norms = {question.id: [] for question in QUESTIONS}, []
+
+    def note(self, scene, *what):
+        self.seen[scene.request.question.id].append((scene.role, *what))
 
     def reads(self, scene):
-        self.reading.append((scene.role, [len(prompt) for prompt in scene.prompts]))
+        self.note(scene, "reads", len(scene.prompt))
 
-    def thinks(self, scene, step, hidden_BD, embeds_BD):
-        self.steps.append((scene.role, step, hidden_BD.shape))
-        lengths_B = embeds_BD.norm(dim=-1)
-        assert torch.allclose(lengths_B, lengths_B[0].expand_as(lengths_B), rtol=1e-4)  # all have the mean norm
+    def thinks(self, scene, step, hidden_D, embeds_D):
+        self.note(scene, "thinks", step, hidden_D.shape)
+        self.norms.append(embeds_D.norm())
 
-    def writes(self, scene, row, token_id):
-        self.tokens.setdefault((scene.role, row), []).append(token_id)
+    def writes(self, scene, token_id):
+        self.note(scene, "writes", token_id)
 
-    def ends(self, scene, deeds):
-        self.ended.append((scene.role, [deed.text for deed in deeds]))
+    def ends(self, scene, deed):
+        self.note(scene, "ends", deed.text)
 
 
 def test_an_observer_sees_prompts_steps_and_tokens_as_they_are_booked(llama):
@@ -38,19 +40,29 @@ def test_an_observer_sees_prompts_steps_and_tokens_as_they_are_booked(llama):
     diary = Diary()
     before, llama.stop_ids = (
         llama.stop_ids,
-        frozenset(range(0, len(llama.tokenizer), 7)),
+        frozenset(range(0, len(llama.tokenizer), 3)),
     )  # so that texts end one by one
     try:
         answers = answer_batch(ASKED, build_team(llama, config, plan_for(config.collaboration), observer=diary))
         unseen = answer_batch(ASKED, build_team(llama, config, plan_for(config.collaboration)))
     finally:
         llama.stop_ids = before
-    roles = ["planner", "critic", "refiner", "solver"]
-    assert [role for role, _ in diary.reading] == [role for role, _ in diary.ended] == roles
-    for place, (_, lengths) in enumerate(diary.reading):
-        assert lengths == [answer.turns[place].usage.prefill_tokens for answer in answers]
-    shape = torch.Size([3, SIZES["hidden_size"]])
-    assert diary.steps == [(role, step, shape) for role in roles[:3] for step in range(2)]
-    counts = {row: len(ids) for (_, row), ids in diary.tokens.items()}
-    assert counts == {row: answer.usage.output_tokens for row, answer in enumerate(answers)}
-    assert diary.ended[-1][1] == [answer.text for answer in answers] == [answer.text for answer in unseen]
+    shape = torch.Size([SIZES["hidden_size"]])
+    for answer in answers:
+        expected = []
+        for turn in answer.turns[:-1]:
+            expected.append((turn.role, "reads", turn.usage.prefill_tokens))
+            expected += [(turn.role, "thinks", step, shape) for step in range(2)]
+            expected.append((turn.role, "ends", ""))
+        seen, solver = diary.seen[answer.question_id], answer.turns[-1]
+        assert seen[: len(expected)] == expected
+        first, *written, last = seen[len(expected) :]
+        assert (first, last) == (("solver", "reads", solver.usage.prefill_tokens), ("solver", "ends", solver.text))
+        assert {(role, what) for role, what, _ in written} == {("solver", "writes")}
+        assert len(written) == solver.usage.output_tokens
+        text = llama.tokenizer.decode([token for *_, token in written], skip_special_tokens=True)
+        assert text.strip() == solver.text
+    assert len({answer.usage.output_tokens for answer in answers}) > 1  # texts ended one by one
+    norms = torch.stack(diary.norms)
+    assert torch.allclose(norms, norms[0].expand_as(norms), rtol=1e-4)  # every input has the mean norm
+    assert [answer.text for answer in answers] == [answer.text for answer in unseen]

@@ -12,11 +12,12 @@ from pipeline.agents.recall import recall_work
 from pipeline.agents.team import build_team
 from pipeline.agents.walk import collect
 from pipeline.config import RunConfig
-from pipeline.engine import LanguageModel
+from pipeline.engine import LanguageModel, RunningBatch
 from pipeline.graphs import plan_for
 from pipeline.memory import Inputs, Memory
 from pipeline.records import Assignment, Question
 from tiny import tiny_model
+from turns import take_turns
 
 QUESTIONS = [
     Question(id="short", text="1+1", kind="number", gold="2"),
@@ -71,7 +72,7 @@ def relay(request, replicas, handover, tmp_path_factory):
         Path(settings["graph"]).write_text(SKIPPING)
     here, there = (team_of(lm, **settings) for lm in replicas)
     originals = thought(here)
-    return Relay(replicas, settings, originals, recall_work(WORK, there, inputs_of(originals)))
+    return Relay(replicas, settings, originals, recall(WORK, there, inputs_of(originals)))
 
 
 def team_of(lm, *, keep_inputs=True, **settings):
@@ -80,13 +81,22 @@ def team_of(lm, *, keep_inputs=True, **settings):
     return build_team(lm, config, plan_for(config.collaboration), keep_inputs=keep_inputs)
 
 
-def thought(team, work=WORK):
+def thought(team, work=WORK, batch=None):
     """What every thinking agent leaves behind, by role."""
-    results = {}
+    results, batch = {}, batch or batch_of(team)
     for name, agent in team.items():
         if not agent.role.answers:
-            results[name] = agent.take_turns(requests_of(work, agent, results))
+            results[name] = take_turns(agent, requests_of(work, agent, results), batch)
     return results
+
+
+def batch_of(team):
+    return RunningBatch(next(iter(team.values())).lm)
+
+
+def recall(work, team, inputs):
+    """As on a replica that computes nothing else."""
+    return recall_work(work, team, inputs, batch_of(team))
 
 
 def requests_of(work, agent, results):
@@ -100,7 +110,7 @@ def inputs_of(results):
 
 def answers(team, results, work=WORK):
     solver = next(agent for agent in team.values() if agent.role.answers)
-    turns = [result.turn for result in solver.take_turns(requests_of(work, solver, results))]
+    turns = [result.turn for result in take_turns(solver, requests_of(work, solver, results))]
     return [(turn.text, turn.usage, turn.finish) for turn in turns]
 
 
@@ -137,7 +147,7 @@ def test_a_solver_writes_the_same_on_recalled_memory(relay, temperature):
 def test_without_thoughts_the_prompts_alone_are_recalled(replicas):
     here, there = (team_of(lm, latent_steps=0) for lm in replicas)
     originals = thought(here)
-    recalled = recall_work(WORK, there, inputs_of(originals))
+    recalled = recall(WORK, there, inputs_of(originals))
     assert answers(there, recalled) == answers(here, originals)
 
 
@@ -145,7 +155,7 @@ def test_the_memory_of_another_question_is_recalled_as_such(replicas):
     work = [Assignment(question=q, source=QUESTIONS[(i + 1) % 3]) for i, q in enumerate(QUESTIONS)]
     here, there = (team_of(lm) for lm in replicas)
     originals = thought(here, work)
-    recalled = recall_work(work, there, inputs_of(originals))
+    recalled = recall(work, there, inputs_of(originals))
     assert [result.segment.question_id for result in recalled["planner"]] == ["long", "letters", "short"]
     assert answers(there, recalled, work) == answers(here, originals, work)
 
@@ -153,7 +163,7 @@ def test_the_memory_of_another_question_is_recalled_as_such(replicas):
 def test_what_was_recalled_can_be_recalled_again(lm):
     team = team_of(lm)
     originals = thought(team)
-    again = recall_work(WORK, team, inputs_of(recall_work(WORK, team, inputs_of(originals))))
+    again = recall(WORK, team, inputs_of(recall(WORK, team, inputs_of(originals))))
     for name, rows in originals.items():
         for rebuilt, original in zip(again[name], rows, strict=True):
             the_same(rebuilt.segment, original.segment)
@@ -164,30 +174,34 @@ def test_a_question_is_recalled_the_same_in_every_batch(lm):
     originals = thought(team)
     inputs = inputs_of(originals)
     for row, assignment in enumerate(WORK):
-        alone = recall_work([assignment], team, {name: rows[row : row + 1] for name, rows in inputs.items()})
+        alone = recall([assignment], team, {name: rows[row : row + 1] for name, rows in inputs.items()})
         for name, results in alone.items():
             the_same(results[0].segment, originals[name][row].segment)
 
 
 def test_a_chain_of_recalls_and_the_turn_after_it_stay_in_one_storage(lm):
     here = team_of(lm)
-    recalled = recall_work(
-        WORK, here, inputs_of({name: rows for name, rows in thought(here).items() if name != "refiner"})
-    )
-    goes_on = here["refiner"].take_turns(requests_of(WORK, here["refiner"], recalled))
-    segments = [result.segment for result in (*recalled["planner"], *recalled["critic"], *goes_on)]
-    assert len({segment.keys_LNTH.untyped_storage().data_ptr() for segment in segments}) == 1
+    batch = batch_of(here)
+    batch.cache.reserve(rows=3, columns=1500)  # or the cache grows on its way, and what was cut stays where it was
+    inputs = inputs_of({name: rows for name, rows in thought(here).items() if name != "refiner"})
+    recalled = recall_work(WORK, here, inputs, batch)
+    goes_on = take_turns(here["refiner"], requests_of(WORK, here["refiner"], recalled), batch)
+    for row in range(3):
+        segments = [results[row].segment for results in (recalled["planner"], recalled["critic"], goes_on)]
+        assert len({id(segment.home) for segment in segments}) == 1
+        assert len({segment.keys_LNTH.untyped_storage().data_ptr() for segment in segments}) == 1
+    assert batch.cache.busy == 3
 
 
 def test_nothing_is_recalled_for_no_questions(lm):
-    assert recall_work([], team_of(lm), {"planner": []}) == {"planner": []}
+    assert recall([], team_of(lm), {"planner": []}) == {"planner": []}
 
 
 def test_an_agent_that_writes_has_nothing_to_recall(lm):
     solver = team_of(lm)["solver"]
     fed = Inputs(token_ids=torch.tensor([5]), latents_MD=torch.zeros(0, 32))
     with pytest.raises(AssertionError, match="solver writes"):
-        solver.recall(requests_of(WORK[:1], solver, thought(team_of(lm), WORK[:1])), [fed])
+        solver.recall(requests_of(WORK[:1], solver, thought(team_of(lm), WORK[:1])), [fed], RunningBatch(lm))
 
 
 def test_recalling_on_another_questions_memory_is_refused(lm):
@@ -195,7 +209,7 @@ def test_recalling_on_another_questions_memory_is_refused(lm):
     originals = thought(team)
     request = requests_of(WORK[::-1], team["critic"], originals)[0]  # the last question, on the first one's memory
     with pytest.raises(ValueError, match="of question short, but it was given for question letters"):
-        team["critic"].recall([request], [originals["critic"][0].segment.inputs])
+        team["critic"].recall([request], [originals["critic"][0].segment.inputs], RunningBatch(lm))
 
 
 def test_inputs_are_kept_only_when_asked_for(lm):
@@ -207,12 +221,13 @@ def test_inputs_are_kept_only_when_asked_for(lm):
 
 
 @pytest.mark.parametrize("handover", PARTS)
-def test_a_part_keeps_the_inputs_of_the_whole_turn(lm, handover):
+def test_a_part_keeps_the_inputs_of_the_whole_turn_and_no_neighbours(lm, handover):
     team = team_of(lm, handover=handover)
-    segment = thought(team, WORK[:1])["planner"][0].segment
-    prompt = team["planner"].prompt(collect(WORK[0], team["planner"], []))
-    assert segment.inputs.token_ids.tolist() == prompt
-    assert segment.inputs.latents_MD.shape == (4, 32)
+    for one, result in zip(WORK, thought(team)["planner"], strict=True):
+        inputs = result.segment.inputs
+        assert inputs.token_ids.tolist() == team["planner"].prompt(collect(one, team["planner"], []))
+        assert inputs.latents_MD.shape == (4, 32)
+        assert inputs.latents_MD.untyped_storage().nbytes() == inputs.latents_MD.nbytes
 
 
 def test_traced_questions_are_traced_with_inputs_kept(lm):

@@ -7,15 +7,17 @@ import weakref
 import pytest
 import torch
 
+from pipeline.agents.crowd import Crowd
 from pipeline.agents.team import build_team
 from pipeline.agents.walk import answer_batch, collect
 from pipeline.config import DecodingConfig, RunConfig
-from pipeline.engine import build_alignment, decode, prefill, think
+from pipeline.engine import RunningBatch, build_alignment, decode, prefill, think
 from pipeline.graphs import plan_for
-from pipeline.memory import KVBatch, Memory
+from pipeline.memory import KVCache, Memory, Slot
 from pipeline.records import Question
 from pipeline.runtime.assigning import assign as assign_memory
 from tiny import tiny_model
+from turns import take_turns
 
 TEXTS = [
     "What is 2 + 3?",
@@ -117,7 +119,7 @@ def _request_after(team, question, role):
         request = collect(assign([question])[0], agent, [results[read] for read in agent.role.reads])
         if name == role:
             return request
-        results[name] = agent.take_turns([request])[0]
+        results[name] = take_turns(agent, [request])[0]
     raise AssertionError(role)
 
 
@@ -127,24 +129,24 @@ def test_m_of_zero_still_passes_the_prompts_memory_on(lm):
     prompts = [turn.usage.prefill_tokens for turn in answer.turns]
     per_position = lm.shape.bytes_per_position
     assert [turn.handover_bytes for turn in answer.turns] == [sum(prompts[:i]) * per_position for i in range(4)]
-    alone = team["solver"].take_turns([_request_after(team, QUESTIONS[0], "planner")])[0].turn
+    alone = take_turns(team["solver"], [_request_after(team, QUESTIONS[0], "planner")])[0].turn
     assert alone.text != answer.text
 
 
 def test_memory_is_handed_over_in_place_between_agents_of_one_replica(lm):
-    team = team_of(lm, "latent_mas")
-    first = team["planner"].take_turns([_request_after(team, q, "planner") for q in QUESTIONS[:3]])
-    home = first[0].segment.home
+    team, batch = team_of(lm, "latent_mas"), RunningBatch(lm)
+    first = take_turns(team["planner"], [_request_after(team, q, "planner") for q in QUESTIONS[:3]], batch)
     requests = [collect(a, team["critic"], [r]) for a, r in zip(assign(QUESTIONS[:3]), first, strict=True)]
-    second = team["critic"].take_turns(requests)
-    assert all(result.segment.home is home for result in second)
+    second = take_turns(team["critic"], requests, batch)
+    assert all(after.segment.home is before.segment.home for before, after in zip(first, second, strict=True))
+    assert len({id(result.segment.home) for result in second}) == batch.cache.busy == 3
 
 
 def test_a_segment_holds_only_its_own_positions(lm):
     team = team_of(lm, "latent_mas")
     request = _request_after(team, QUESTIONS[0], "refiner")
     lengths = [len(segment) for segment in request.memory]
-    segment = team["refiner"].take_turns([request])[0].segment
+    segment = take_turns(team["refiner"], [request])[0].segment
     assert segment.positions_T[0] == sum(lengths)
     assert len(segment) == len(team["refiner"].prompt(request)) + 4
 
@@ -158,45 +160,55 @@ def test_a_prompt_that_does_not_fit_the_context_is_an_error_with_numbers(llama):
 
 def test_decode_prefill_and_think_are_usable_without_agents(lm):
     """The engine is a library of its own."""
-    batch = lm.open([Memory()], columns=20)
-    hidden = prefill(lm, batch, [[5, 6, 7]])
+    slots = lm.open([Memory()], columns=20)
+    hidden = prefill(lm, slots, [[5, 6, 7]])
     hidden = think(
-        lm, batch, hidden, build_alignment("identity", input_VD=lm.input_vectors(), output_VD=lm.output_vectors()), 2
+        lm, slots, hidden, build_alignment("identity", input_VD=lm.input_vectors(), output_VD=lm.output_vectors()), 2
     )
-    written = decode(lm, batch, hidden, noise_keys=[("q", "solver")], budgets=[3], config=DecodingConfig())
+    written = decode(lm, slots, hidden, noise_keys=[("q", "solver")], budgets=[3], config=DecodingConfig())
     assert len(written[0].token_ids) <= 3
 
 
 def test_a_chain_of_thinkers_writes_into_one_storage_without_copying_it(lm):
-    team = team_of(lm, "latent_mas")
+    team, batch = team_of(lm, "latent_mas"), RunningBatch(lm)
+    batch.cache.reserve(rows=3, columns=2000)  # or the cache grows on its way, and what was cut stays where it was
     work, results, storages = assign(QUESTIONS[:3]), {}, set()
     for name, agent in team.items():
         if agent.role.answers:
             break
         requests = [collect(a, agent, [results[r][i] for r in agent.role.reads]) for i, a in enumerate(work)]
-        results[name] = agent.take_turns(requests)
+        results[name] = take_turns(agent, requests, batch)
         storages |= {result.segment.keys_LNTH.untyped_storage().data_ptr() for result in results[name]}
     assert len(storages) == 1
 
 
-def test_a_finished_batch_is_freed_without_the_garbage_collector(lm):
-    team = team_of(lm, "latent_mas")
+@pytest.mark.parametrize("method", METHODS)
+def test_what_questions_leave_is_freed_without_the_garbage_collector(lm, method, monkeypatch):
+    team = team_of(lm, method)
     alive = []
-    original = KVBatch.__init__
+    for kind in (KVCache, Slot):
+        monkeypatch.setattr(kind, "__init__", _counted(kind.__init__, alive))
+    crowd = Crowd(RunningBatch(lm))
+    cache = weakref.ref(crowd.batch.cache)
+    gc.disable()
+    try:
+        answer_batch(assign(QUESTIONS[:2]), team, crowd)
+        assert len(alive) > 2
+        assert crowd.batch.cache.busy == 0
+        assert not [slot for slot in alive if isinstance(slot(), Slot)]
+        del crowd
+        assert cache() is None
+        assert not [one for one in alive if one() is not None]
+    finally:
+        gc.enable()
 
+
+def _counted(original, alive):
     def counted(self, *args, **kwargs):
         original(self, *args, **kwargs)
         alive.append(weakref.ref(self))
 
-    gc.disable()
-    try:
-        KVBatch.__init__ = counted
-        answer_batch(assign(QUESTIONS[:2]), team)
-        assert alive
-        assert not [batch for batch in alive if batch() is not None]
-    finally:
-        KVBatch.__init__ = original
-        gc.enable()
+    return counted
 
 
 def test_a_later_agent_of_the_text_method_reads_what_the_earlier_ones_wrote(lm):
@@ -209,7 +221,7 @@ def test_a_later_agent_of_the_text_method_reads_what_the_earlier_ones_wrote(lm):
         for read in agent.role.reads:
             assert f"[{read}]" in prompt
             assert results[read].turn.text in prompt
-        results[name] = agent.take_turns([request])[0]
+        results[name] = take_turns(agent, [request])[0]
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,8 @@ import torch
 
 from pipeline.config import DecodingConfig
 from pipeline.engine import decode, prefill
-from pipeline.memory import Memory
+from pipeline.memory import Memory, slots
+from pipeline.memory.stages import StageCache
 from tiny import tiny_model
 
 PROMPTS = [[5, 9, 11, 30, 31], [7, 8], [20, 21, 22, 23, 24, 25, 26, 27, 40]]
@@ -11,10 +12,10 @@ GREEDY = DecodingConfig(temperature=0, max_new_tokens=25)
 
 
 def write(lm, prompts, config=GREEDY, ids=None, budgets=None):
-    batch = lm.open([Memory()] * len(prompts), columns=max(map(len, prompts)))
+    opened = lm.open([Memory()] * len(prompts), columns=max(map(len, prompts)))
     keys = [(i, "solver") for i in (ids or [f"q{n}" for n in range(len(prompts))])]
     budgets = budgets or [config.max_new_tokens] * len(prompts)
-    return decode(lm, batch, prefill(lm, batch, prompts), noise_keys=keys, budgets=budgets, config=config)
+    return decode(lm, opened, prefill(lm, opened, prompts), noise_keys=keys, budgets=budgets, config=config)
 
 
 def library_greedy(lm, prompt, tokens):
@@ -104,12 +105,11 @@ def test_sampling_does_not_depend_on_neighbours_order_or_batch(lm):
     assert together != [w.token_ids for w in write(lm, PROMPTS, config, ["x", "y", "z"])]
 
 
-def test_the_cache_grows_without_changing_the_text(lm):
-    from pipeline.memory import packing
-
+def test_the_cache_grows_without_changing_the_text(lm, monkeypatch):
     expected = [w.token_ids for w in write(lm, PROMPTS)]
-    original, packing.GROWTH = packing.GROWTH, 1
-    try:
-        assert [w.token_ids for w in write(lm, PROMPTS)] == expected
-    finally:
-        packing.GROWTH = original
+    grown = []
+    original = StageCache.grow
+    monkeypatch.setattr(StageCache, "grow", lambda *sizes: grown.append(sizes) or original(*sizes))
+    monkeypatch.setattr(slots, "GROWTH", 1)
+    assert [w.token_ids for w in write(lm, PROMPTS)] == expected
+    assert len(grown) > 10

@@ -122,12 +122,12 @@ def _enters_layer_0_as_w_a_made_it(lm):
         lambda _, args, kwargs: entered.append(args[0] if args else kwargs["hidden_states"]), with_kwargs=True
     )
     try:
-        batch = lm.open([Memory()], columns=5)
-        hidden = prefill(lm, batch, [[5, 6, 7]])
+        slots = lm.open([Memory()], columns=5)
+        hidden = prefill(lm, slots, [[5, 6, 7]])
         made = build_alignment(
             "ridge", input_VD=lm.input_vectors(), output_VD=lm.output_vectors(), input_scale=lm.input_scale
         )
-        think(lm, batch, hidden, made, 2)
+        think(lm, slots, hidden, made, 2)
     finally:
         hook.remove()
     prompt, first = entered[0], entered[1]
@@ -179,22 +179,26 @@ def test_learned_positions_are_no_scaling_and_cannot_be_moved():
         lm.move(torch.zeros(2, 4, 1, 8), torch.ones(1, dtype=torch.int64))
 
 
-@pytest.mark.parametrize("config", [transformers.MptConfig, transformers.GPTNeoConfig])
-def test_a_model_that_counts_columns_instead_of_positions_is_refused(config):
+def test_a_model_whose_windows_count_columns_is_refused():
+    tokenizer = character_tokenizer()
+    sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "window_size": 8}
+    kinds = {"attention_types": [[["global", "local"], 1]]}
+    made = transformers.GPTNeoConfig(vocab_size=len(tokenizer), **sizes, **kinds)
+    with pytest.raises(ValueError, match="can't hand over working memory: it has 'local' layers"):
+        wrap_model(transformers.AutoModelForCausalLM.from_config(made), tokenizer, name="columns")
+
+
+def test_a_model_whose_attention_biases_count_columns_works_where_nothing_moves():
+    """In a slot the column is the position, so what counts columns (ALiBi) counts positions."""
     tokenizer = character_tokenizer()
     torch.manual_seed(0)
-    sizes = {
-        "hidden_size": 32,
-        "num_layers": 2,
-        "num_heads": 4,
-        "attention_types": [[["global", "local"], 1]],
-        "window_size": 8,
-    }
-    if config is transformers.MptConfig:
-        sizes = {"d_model": 32, "n_layers": 2, "n_heads": 4}
-    made = config(vocab_size=len(tokenizer), initializer_range=0.3, **sizes)
-    with pytest.raises(ValueError, match="can't hand over working memory"):
-        wrap_model(transformers.AutoModelForCausalLM.from_config(made), tokenizer, name="columns")
+    made = transformers.MptConfig(vocab_size=len(tokenizer), initializer_range=0.3, d_model=32, n_layers=2, n_heads=4)
+    lm = wrap_model(transformers.AutoModelForCausalLM.from_config(made), tokenizer, name="mpt")
+    assert not lm.packs  # its attention is its own
+    expected = answers(lm, SETTINGS["latent"], size=1)
+    assert answers(lm, SETTINGS["latent"], size=5, order=QUESTIONS[::-1]) == expected
+    with pytest.raises(ValueError, match="can't be placed at other positions"):
+        answers(lm, SETTINGS["latent thoughts"], size=1)
 
 
 def test_a_model_with_a_text_part_is_read_by_that_part():

@@ -3,28 +3,34 @@
 import pytest
 import torch
 
-from pipeline.engine import Recorder, build_alignment, feed, prefill, think
+from pipeline.engine import Row, RunningBatch, Thinking, build_alignment, feed
 from pipeline.memory import Inputs, Memory
 
 PROMPTS = [[5, 9, 11, 30, 31, 8, 8, 14], [7, 8, 40], list(range(10, 40))]
 STEPS = 5
 
 
-def thought(lm, prompts, steps, memories=None):
-    """A batch that has read prompts and thought, with a record of what it was fed, and its last hidden states."""
-    memories = memories or [Memory()] * len(prompts)
+def thought(lm, prompts, steps, memories=None, **more):
+    """Slots that prompts were read and thoughts thought in, what was fed, and the last hidden states."""
     alignment = build_alignment(
         "ridge", input_VD=lm.input_vectors(), output_VD=lm.output_vectors(), input_scale=lm.input_scale
     )
-    batch = lm.open(memories, columns=max(map(len, prompts)) + steps)
-    hidden = prefill(lm, batch, prompts)
-    recorder = Recorder(hidden)
-    hidden = think(lm, batch, hidden, alignment, steps, watch=recorder)
-    return batch, recorder.inputs(prompts), hidden
+    slots = lm.open(memories or [Memory()] * len(prompts), columns=max(map(len, prompts)) + steps)
+    goals = [Thinking(alignment=alignment, steps=steps, keep=True, **more) for _ in prompts]
+    rows = [Row(slot=slot, goal=goal, token_ids=p) for slot, goal, p in zip(slots, goals, prompts, strict=True)]
+    RunningBatch(lm).run(rows)
+    inputs = [
+        Inputs(
+            token_ids=torch.tensor(prompt),
+            latents_MD=torch.stack(goal.latents) if goal.latents else torch.zeros(0, lm.input_vectors().shape[1]),
+        )
+        for prompt, goal in zip(prompts, goals, strict=True)
+    ]
+    return slots, inputs, torch.stack([row.hidden_D for row in rows])
 
 
-def cut(lm, batch, row, start=0, steps=STEPS):
-    return batch.cut(row, start, role="r", question_id=f"q{row}", fingerprint=lm.fingerprint, latent_steps=steps)
+def cut(lm, slot, start=0, steps=STEPS):
+    return slot.cut(start, role="r", question_id="q", fingerprint=lm.fingerprint, latent_steps=steps)
 
 
 def close(rebuilt, original):
@@ -35,55 +41,72 @@ def close(rebuilt, original):
 
 @pytest.mark.parametrize("steps", [0, STEPS])
 def test_one_forward_over_what_was_fed_is_prefill_and_thinking(family_lm, steps):
-    original, inputs, expected = thought(family_lm, PROMPTS, steps)
+    originals, inputs, expected = thought(family_lm, PROMPTS, steps)
     rebuilt = family_lm.open([Memory()] * 3, columns=max(map(len, inputs)))
     hidden = feed(family_lm, rebuilt, inputs)
     torch.testing.assert_close(hidden, expected, atol=1e-4, rtol=1e-4)
-    for row in range(3):
-        close(cut(family_lm, rebuilt, row, steps=steps), cut(family_lm, original, row, steps=steps))
+    for again, original in zip(rebuilt, originals, strict=True):
+        close(cut(family_lm, again, steps=steps), cut(family_lm, original, steps=steps))
 
 
 def test_inputs_go_on_from_memory_of_different_lengths(family_lm):
     known, _, _ = thought(family_lm, PROMPTS, 2)
-    memories = [Memory.of([cut(family_lm, known, row, steps=2)]) for row in (1, 0, 2)]
-    start = max(map(len, memories))
-    apart = [memory if row else Memory() for row, memory in enumerate(memories)]  # the first row has no memory
-    original, inputs, _ = thought(family_lm, PROMPTS, STEPS, apart)
+    memories = [Memory.of([cut(family_lm, known[place], steps=2)]) for place in (1, 0, 2)]
+    apart = [memory if place else Memory() for place, memory in enumerate(memories)]  # the first has no memory
+    originals, inputs, _ = thought(family_lm, PROMPTS, STEPS, apart)
     rebuilt = family_lm.open(apart, columns=max(map(len, inputs)))
+    assert not {id(slot) for slot in rebuilt} & {id(slot) for slot in originals}
     feed(family_lm, rebuilt, inputs)
-    for row in range(3):
-        close(cut(family_lm, rebuilt, row, start), cut(family_lm, original, row, start))
+    for again, original, memory in zip(rebuilt, originals, apart, strict=True):
+        close(cut(family_lm, again, len(memory)), cut(family_lm, original, len(memory)))
 
 
-def test_rows_may_differ_in_latent_steps(family_lm):
-    """Every row is what it is alone, whatever lies beside it."""
-    inputs = [thought(family_lm, [prompt], m)[1][0] for prompt, m in zip(PROMPTS, (0, 7, 2), strict=True)]
+def test_questions_may_differ_in_latent_steps(family_lm):
+    """Every one is what it is alone, whatever lies beside it."""
+    counts = (0, 7, 2)
+    inputs = [thought(family_lm, [prompt], m)[1][0] for prompt, m in zip(PROMPTS, counts, strict=True)]
     together = family_lm.open([Memory()] * 3, columns=max(map(len, inputs)))
     feed(family_lm, together, inputs)
-    for row, (prompt, m) in enumerate(zip(PROMPTS, (0, 7, 2), strict=True)):
-        alone, _, _ = thought(family_lm, [prompt], m)
-        close(cut(family_lm, together, row, steps=m), cut(family_lm, alone, 0, steps=m))
+    for slot, prompt, m in zip(together, PROMPTS, counts, strict=True):
+        [alone], _, _ = thought(family_lm, [prompt], m)
+        close(cut(family_lm, slot, steps=m), cut(family_lm, alone, steps=m))
 
 
-def test_a_record_holds_the_tokens_and_the_very_inputs_that_the_steps_fed(lm):
+@pytest.mark.parametrize("read_at_once", [1, 3, 7])
+def test_latent_inputs_are_read_in_chunks_as_they_are_at_once(lm, read_at_once):
+    """Chunks end within prompts, within latent inputs and between the two."""
+    originals, inputs, _ = thought(lm, PROMPTS, STEPS)
+    rebuilt = lm.open([Memory()] * 3, columns=40)
+    batch = RunningBatch(lm, read_at_once=read_at_once)
+    goals = [Thinking(alignment=build_identity(lm), steps=0) for _ in PROMPTS]
+    batch.run(
+        [
+            Row(slot=slot, goal=goal, token_ids=fed.token_ids.tolist(), latents_MD=fed.latents_MD)
+            for slot, goal, fed in zip(rebuilt, goals, inputs, strict=True)
+        ]
+    )
+    assert batch.tally.positions == sum(map(len, inputs))
+    for again, original in zip(rebuilt, originals, strict=True):
+        close(cut(lm, again), cut(lm, original))
+
+
+def build_identity(lm):
+    return build_alignment("identity", input_VD=lm.input_vectors(), output_VD=lm.output_vectors())
+
+
+def test_what_is_kept_are_the_very_inputs_that_the_steps_fed(lm):
     seen = []
-    batch = lm.open([Memory()] * 3, columns=40)
-    hidden = prefill(lm, batch, PROMPTS)
-    alignment = build_alignment("identity", input_VD=lm.input_vectors(), output_VD=lm.output_vectors())
-    recorder = Recorder(hidden, then=lambda step, _, embeds_BD: seen.append((step, embeds_BD)))
-    think(lm, batch, hidden, alignment, 3, watch=recorder)
+    _, inputs, _ = thought(lm, PROMPTS[:1], 3, watch=lambda step, _, embeds_D: seen.append((step, embeds_D)))
     assert [step for step, _ in seen] == [0, 1, 2]  # whoever watches as well is told of every step
-    for row, inputs in enumerate(recorder.inputs(PROMPTS)):
-        assert inputs.token_ids.tolist() == PROMPTS[row]
-        assert torch.equal(inputs.latents_MD, torch.stack([embeds_BD[row] for _, embeds_BD in seen]))
-        assert inputs.latents_MD.untyped_storage().nbytes() == inputs.latents_MD.nbytes  # no neighbour's travel along
-        assert len(inputs) == len(PROMPTS[row]) + 3
-        assert inputs.nbytes == len(PROMPTS[row]) * 8 + 3 * 32 * 4
+    assert torch.equal(inputs[0].latents_MD, torch.stack([embeds_D for _, embeds_D in seen]))
+    assert len(inputs[0]) == len(PROMPTS[0]) + 3
+    assert inputs[0].nbytes == len(PROMPTS[0]) * 8 + 3 * 32 * 4
 
 
-def test_a_record_without_steps_has_no_latent_inputs_but_their_width(lm):
-    _, inputs, _ = thought(lm, PROMPTS, 0)
-    assert [one.latents_MD.shape for one in inputs] == [(0, 32)] * 3
+def test_nothing_is_kept_unless_asked_for(lm):
+    goal = Thinking(alignment=build_identity(lm), steps=3)
+    RunningBatch(lm).run([Row(slot=lm.open([Memory()], columns=20)[0], goal=goal, token_ids=PROMPTS[0])])
+    assert (goal.taken, goal.latents) == (3, [])
 
 
 def test_latent_inputs_of_another_width_are_refused(lm):

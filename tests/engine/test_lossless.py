@@ -25,20 +25,20 @@ def alignment_of(lm):
 
 def thinks(lm, prompt, memory, steps=STEPS):
     """One latent agent's turn by the engine."""
-    batch = lm.open([memory], columns=len(prompt) + steps)
-    start = batch.cursor
-    think(lm, batch, prefill(lm, batch, [prompt]), alignment_of(lm), steps)
-    return batch.cut(0, start, role="r", question_id="q", fingerprint=lm.fingerprint, latent_steps=steps)
+    [slot] = lm.open([memory], columns=len(prompt) + steps)
+    start = slot.length
+    think(lm, [slot], prefill(lm, [slot], [prompt]), alignment_of(lm), steps)
+    return slot.cut(start, role="r", question_id="q", fingerprint=lm.fingerprint, latent_steps=steps)
 
 
 def answers(lm, prompt, memory):
     """Logits after the prompt, and the greedy tokens that follow, by the engine."""
-    batch = lm.open([memory], columns=len(prompt))
-    hidden = prefill(lm, batch, [prompt])
+    slots = lm.open([memory], columns=len(prompt))
+    hidden = prefill(lm, slots, [prompt])
     config = DecodingConfig(temperature=0, max_new_tokens=TOKENS)
     original, lm.stop_ids = lm.stop_ids, frozenset()
     try:
-        written = decode(lm, batch, hidden, noise_keys=[("q", "solver")], budgets=[TOKENS], config=config)[0]
+        written = decode(lm, slots, hidden, noise_keys=[("q", "solver")], budgets=[TOKENS], config=config)[0]
     finally:
         lm.stop_ids = original
     return lm.logits(hidden)[0], written.token_ids
@@ -156,7 +156,7 @@ def test_an_agent_that_gets_a_part_computes_what_the_model_would(plain, part, ke
     first = thinks(plain, PROMPTS["a"], Memory())
     handed = Memory.of([first.part(part)])
     same(answers(plain, PROMPTS["b"], handed), placed_reference(plain, [([(PROMPTS["a"], STEPS)], kept)], PROMPTS["b"]))
-    assert int(plain.open([handed], columns=1).next_positions()[0]) == len(handed)
+    assert plain.open([handed], columns=1)[0].length == len(handed)
 
 
 @torch.inference_mode()

@@ -1,11 +1,12 @@
 import json
+import pickle
 
 import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save_file
 
-from pipeline.memory import KVShape, Memory, Segment
+from pipeline.memory import KVCache, KVShape, Memory, Segment
 
 SHAPE = KVShape(layers=2, heads=3, key_size=4, value_size=5, dtype=torch.float32, device=torch.device("cpu"))
 
@@ -166,14 +167,10 @@ def test_files_with_impossible_content_are_refused(tmp_path, makers, tensors):
         Memory.load(path, fingerprint="f")
 
 
-def test_a_segment_travels_to_another_process_without_its_batch():
-    import pickle
-
-    from pipeline.memory import KVBatch
-
-    batch = KVBatch(SHAPE, 1, 4)
-    batch.positions_BC[:, :3], batch.cursor = torch.arange(3), 3
-    cut = batch.cut(0, 0, role="r", question_id="q", fingerprint="f", latent_steps=0)
+def test_a_segment_travels_to_another_process_without_its_cache():
+    slot = KVCache(SHAPE, rows=1, columns=4).slot()
+    slot.length = 3
+    cut = slot.cut(0, role="r", question_id="q", fingerprint="f", latent_steps=0)
     copy = pickle.loads(pickle.dumps(cut))
     assert copy.home is None
     assert torch.equal(copy.keys_LNTH, cut.keys_LNTH)

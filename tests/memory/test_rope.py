@@ -4,6 +4,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transformers.cache_utils import DynamicCache
 
 from pipeline.engine import LatentModel, prefill
 from pipeline.engine.rotary import mover, switch_of_frequencies
@@ -51,12 +52,13 @@ def roped(request):
     return tiny_model("llama", rope_parameters=rope, max_position_embeddings=64 if request.param == "dynamic" else 256)
 
 
+@torch.inference_mode()
 def keys_at(lm, start: int, ids: list[int]) -> torch.Tensor:
     """Keys [L, N, T, H] of a prompt computed from scratch at a position: nothing before it is visible."""
-    batch = lm.open([Memory()], columns=len(ids))
     positions = torch.arange(start, start + len(ids))[None]
-    lm.forward(batch, lm.embed(torch.tensor([ids])), positions)
-    return batch.caches[0].keys_LBNCH[:, 0, :, : len(ids)]
+    cache = DynamicCache()
+    lm.decoder(input_ids=torch.tensor([ids]), position_ids=positions, past_key_values=cache, use_cache=True)
+    return torch.stack([layer.keys[0] for layer in cache.layers])
 
 
 @pytest.mark.parametrize(("start", "end"), [(0, 13), (13, 0), (3, 40)])
@@ -118,15 +120,15 @@ def test_a_model_that_does_more_than_rotate_is_found_out():
         mover(lm.causal_lm)(torch.zeros(3, 2, 1, 8), torch.ones(1, dtype=torch.int64))
 
 
-def test_a_batch_whose_keys_were_moved_goes_on_as_if_they_had_been_made_there(lm):
+def test_a_slot_whose_keys_were_moved_goes_on_as_if_they_had_been_made_there(lm):
     """Two prompts read independently and put one after the other: the second one's keys are moved."""
     first, second = [5, 9, 11, 30], [7, 8, 40]
     segments = []
     for prompt in (first, second):
-        batch = lm.open([Memory()], columns=len(prompt))
-        prefill(lm, batch, [prompt])
-        segments.append(batch.cut(0, 0, role="r", question_id="q", fingerprint=lm.fingerprint, latent_steps=0))
-    merged = lm.open([Memory.of(segments)], columns=1)
-    assert merged.positions_BC[0, :7].tolist() == list(range(7))
-    moved = merged.caches[0].keys_LBNCH[:, 0, :, 4:7]
+        slots = lm.open([Memory()], columns=len(prompt))
+        prefill(lm, slots, [prompt])
+        segments.append(slots[0].cut(0, role="r", question_id="q", fingerprint=lm.fingerprint, latent_steps=0))
+    [merged] = lm.open([Memory.of(segments)], columns=1)
+    assert merged.length == 7
+    moved = merged.cache.caches[0].keys_LRNCH[:, merged.row, :, 4:7]
     torch.testing.assert_close(moved, keys_at(lm, 4, second), atol=1e-4, rtol=1e-4)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from pipeline.config import CARRIERS, DecodingConfig
 from pipeline.engine import decode, prefill
-from pipeline.memory import Inputs, KVBatch, KVShape, Memory, Segment, pack, unpack_inputs, unpack_segments
+from pipeline.memory import Inputs, KVCache, KVShape, Memory, Segment, pack, unpack_inputs, unpack_segments
 from pipeline.memory.transport import ALIGNED
 from tiny import tiny_model
 
@@ -158,16 +158,16 @@ def test_a_signed_segment_can_be_verified_after_its_way():
         unpack_segments(STORE, replace(parcel, payload=broken), CPU, 0.0)["q"].verify()
 
 
-def test_opening_a_batch_copies_what_came_and_leaves_it_as_it_was():
+def test_opening_a_slot_copies_what_came_and_leaves_it_as_it_was():
     shape = KVShape(layers=2, heads=3, key_size=4, value_size=5, dtype=torch.float32, device=CPU)
     parcel = received(pack(STORE, [("q", segment(5))]))
     before = parcel.payload.tobytes()
-    batch = KVBatch(shape, 1, 8)
-    batch.cursor = 5
+    cache = KVCache(shape, rows=1, columns=8)
     came = unpack_segments(STORE, parcel, CPU, 0.0)["q"]
-    batch.place(0, Memory.of([came]), move=lambda keys, by: keys)
-    batch.caches[0].keys_LBNCH.zero_()
-    batch.caches[0].values_LBNCH.zero_()
+    slot = cache.open(Memory.of([came]), columns=3, move=lambda keys, by: keys)
+    assert slot.length == 5
+    cache.caches[0].keys_LRNCH.zero_()
+    cache.caches[0].values_LRNCH.zero_()
     assert parcel.payload.tobytes() == before
 
 
@@ -176,12 +176,9 @@ def test_a_model_goes_on_from_what_came_as_from_what_was_there_and_changes_none_
     lm = tiny_model(family)
     lm.stop_ids = frozenset()
     prompts, later = [[5, 9, 11, 30], [7]], [[12, 13], [40, 41, 42]]
-    batch = lm.open([Memory()] * 2, columns=4)
-    prefill(lm, batch, prompts)
-    made = [
-        batch.cut(row, 0, role="planner", question_id="q", fingerprint=lm.fingerprint, latent_steps=0)
-        for row in range(2)
-    ]
+    slots = lm.open([Memory()] * 2, columns=4)
+    prefill(lm, slots, prompts)
+    made = [slot.cut(0, role="planner", question_id="q", fingerprint=lm.fingerprint, latent_steps=0) for slot in slots]
     parcel = received(pack(STORE, [(f"q{row}", one) for row, one in enumerate(made)]))
     before = parcel.payload.tobytes()
     came = list(unpack_segments(STORE, parcel, CPU, 0.0).values())
@@ -191,11 +188,11 @@ def test_a_model_goes_on_from_what_came_as_from_what_was_there_and_changes_none_
 
 def written(lm, segments, prompts):
     """The tokens that a model writes on top of some memory."""
-    batch = lm.open([Memory.of([one]) for one in segments], columns=30)
-    hidden = prefill(lm, batch, prompts)
+    slots = lm.open([Memory.of([one]) for one in segments], columns=30)
+    hidden = prefill(lm, slots, prompts)
     config = DecodingConfig(temperature=1.0)
     keys = [("q0", "solver"), ("q1", "solver")]
-    texts = decode(lm, batch, hidden, noise_keys=keys, budgets=[20, 20], config=config)
+    texts = decode(lm, slots, hidden, noise_keys=keys, budgets=[20, 20], config=config)
     tokens = [one.token_ids for one in texts]
     assert all(len(row) == 20 for row in tokens)
     return tokens

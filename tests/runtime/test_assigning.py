@@ -6,9 +6,11 @@ from hypothesis import strategies as st
 from pipeline.agents.team import build_team
 from pipeline.agents.walk import answer_batch, collect
 from pipeline.config import RunConfig
+from pipeline.engine import RunningBatch
 from pipeline.graphs import plan_for
 from pipeline.records import Assignment, Question
 from pipeline.runtime.assigning import assign, derange
+from turns import take_turns
 
 
 def questions(count: int) -> list[Question]:
@@ -94,16 +96,16 @@ def test_a_bit_that_flips_between_two_agents_is_caught_by_the_next(llama, handov
     settings = {"handover": handover, "graph": graph, "verify_memory": True, "max_new_tokens": 4, "latent_steps": 3}
     config = RunConfig.from_flat(settings)
     team = build_team(llama, config, plan_for(config.collaboration))
-    work, results = assign(questions(2), memory="real", seed=0, trace=0), {}
+    work, results, batch = assign(questions(2), memory="real", seed=0, trace=0), {}, RunningBatch(llama)
     for name, agent in team.items():
         requests = [collect(a, agent, [results[r][i] for r in agent.role.reads]) for i, a in enumerate(work)]
         if agent.role.answers:
             with torch.inference_mode():
                 requests[1].memory.segments[1].values_LNTH.view(torch.int32)[1, 0, 2, 3] ^= 1
             with pytest.raises(ValueError, match="was changed on its way"):
-                agent.take_turns(requests)
+                take_turns(agent, requests, batch)
             return
-        results[name] = agent.take_turns(requests)
+        results[name] = take_turns(agent, requests, batch)
         assert all(result.segment.digest for result in results[name])
         assert all(result.turn.verify_seconds > 0 for result in results[name])
 
@@ -112,16 +114,16 @@ def test_memory_is_not_signed_unless_asked_for(llama):
     config = RunConfig.from_flat({"latent_steps": 1})
     planner = build_team(llama, config, plan_for(config.collaboration))["planner"]
     work = assign(questions(2), memory="real", seed=0, trace=0)
-    assert not any(r.segment.digest for r in planner.take_turns([collect(a, planner, []) for a in work]))
+    assert not any(r.segment.digest for r in take_turns(planner, [collect(a, planner, []) for a in work]))
 
 
 def test_an_agent_refuses_the_memory_of_a_question_that_was_not_assigned(llama):
     config = RunConfig.from_flat({"max_new_tokens": 4, "latent_steps": 1})
     team = build_team(llama, config, plan_for(config.collaboration))
     work = assign(questions(2), memory="real", seed=0, trace=0)
-    planned = team["planner"].take_turns([collect(a, team["planner"], []) for a in work])
+    planned = take_turns(team["planner"], [collect(a, team["planner"], []) for a in work])
     with pytest.raises(ValueError, match="of question q1, but it was given for question q0"):
-        team["critic"].take_turns([collect(work[0], team["critic"], [planned[1]])])
+        take_turns(team["critic"], [collect(work[0], team["critic"], [planned[1]])])
 
 
 def test_controls_without_effect_are_refused():

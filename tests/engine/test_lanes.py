@@ -1,0 +1,126 @@
+"""Lanes: whatever lies side by side in one forward, every position sees its own slot up to itself, and nothing else."""
+
+import random
+from functools import partial
+
+import pytest
+import torch
+
+from pipeline.engine import lanes as lanes_module
+from pipeline.engine.attention import capped, fused, on_lanes
+from pipeline.engine.lanes import Lanes
+from pipeline.memory import KVCache, KVShape, Memory
+from tiny import FAMILIES, tiny_model
+
+HEADS, GROUPS, SIZE = 2, 3, 4
+SHAPE = KVShape(layers=1, heads=HEADS, key_size=SIZE, value_size=SIZE, dtype=torch.float32, device=torch.device("cpu"))
+MIXES = {
+    "singles beside each other": ({0: 1, 1: 1, 2: 1}, {}),
+    "singles with gaps": ({0: 1, 2: 1, 3: 1, 6: 1}, {}),
+    "long alone": ({4: 7}, {}),
+    "long, in any order of rows": ({5: 3, 1: 8, 3: 2}, {}),
+    "mixed": ({1: 1, 2: 1, 6: 1, 5: 4, 0: 9}, {}),
+    "more singles than a block": (dict.fromkeys(range(12), 1), {"BLOCK": 5}),
+    "blocks of one": (dict.fromkeys(range(4), 1), {"BLOCK": 1}),
+}
+
+
+def filled(rows, seed=0):
+    """A cache full of numbers, and slots of unequal lengths: what lies behind a slot's end is left from somebody."""
+    generator = torch.Generator().manual_seed(seed)
+    cache = KVCache(SHAPE, rows=rows, columns=40)
+    cache.caches[0].keys_LRNCH.normal_(generator=generator)
+    cache.caches[0].values_LRNCH.normal_(generator=generator)
+    slots = [cache.slot() for _ in range(rows)]
+    for slot in slots:
+        slot.length = (slot.row * 5) % 17
+    return cache, slots
+
+
+def by_definition(query_QH, keys_NCH, values_NCH, own, window, softcap):
+    """Attention of one position, head by head."""
+    first = 0 if window is None else max(0, own - window + 1)
+    heads = []
+    for head, query_H in enumerate(query_QH):
+        keys_CH, values_CH = (tensor[head // GROUPS, first : own + 1] for tensor in (keys_NCH, values_NCH))
+        scores_C = keys_CH @ query_H * SIZE**-0.5
+        if softcap:
+            scores_C = torch.tanh(scores_C / softcap) * softcap
+        heads.append(scores_C.softmax(0) @ values_CH)
+    return torch.stack(heads)
+
+
+@pytest.mark.parametrize("window", [None, 1, 4])
+@pytest.mark.parametrize("softcap", [None, 2.0])
+@pytest.mark.parametrize("mix", MIXES)
+def test_attention_of_lanes_is_attention_by_its_definition(mix, window, softcap, monkeypatch):
+    counts, constants = MIXES[mix]
+    for name, value in constants.items():
+        monkeypatch.setattr(lanes_module, name, value)
+    cache, slots = filled(max(counts) + 2)
+    lanes = Lanes([(slots[row], count) for row, count in counts.items()], window=window)
+    total = sum(counts.values())
+    query_1QSH = torch.randn(1, HEADS * GROUPS, total, SIZE)
+    keys_1NSH, values_1NSH = torch.randn(2, 1, HEADS, total, SIZE).unbind()
+    keys_RNCH, values_RNCH = cache.layer(0)
+    before = keys_RNCH.clone()
+    lanes.write(keys_RNCH, keys_1NSH)
+    lanes.write(values_RNCH, values_1NSH)
+    kernel = partial(capped, scale=None, softcap=softcap) if softcap else partial(fused, scale=None)
+    found_1SQH = lanes.attend(query_1QSH, keys_RNCH, values_RNCH, kernel)
+    place = 0
+    for row, count in counts.items():
+        start = slots[row].length
+        assert torch.equal(keys_RNCH[row, :, start : start + count], keys_1NSH[0, :, place : place + count])
+        before[row, :, start : start + count] = keys_1NSH[0, :, place : place + count]
+        for own in range(start, start + count):
+            expected_QH = by_definition(query_1QSH[0, :, place], keys_RNCH[row], values_RNCH[row], own, window, softcap)
+            torch.testing.assert_close(found_1SQH[0, place], expected_QH, atol=1e-5, rtol=1e-4)
+            assert lanes.positions_S[place] == own
+            place += 1
+    assert torch.equal(keys_RNCH, before)  # nothing else was written
+
+
+@pytest.mark.parametrize("order", [[(2, 1), (1, 1)], [(1, 1), (1, 1)], [(1, 4), (2, 1)]], ids=str)
+def test_lanes_out_of_order_are_refused(order):
+    _, slots = filled(4)
+    with pytest.raises(AssertionError, match="lane"):
+        Lanes([(slots[row], count) for row, count in order])
+
+
+def test_slots_grow_by_what_their_lanes_got_and_by_nothing_else():
+    _, slots = filled(4)
+    before = [slot.length for slot in slots]
+    lanes = Lanes([(slots[1], 1), (slots[3], 1), (slots[0], 6)])
+    lanes.advance()
+    after = [slot.length for slot in slots]
+    assert [new - old for new, old in zip(after, before, strict=True)] == [6, 1, 0, 1]
+
+
+def test_a_forward_that_fails_leaves_no_lanes_behind(llama):
+    """Else the model's own forward would go on reading slots."""
+    ids = torch.tensor([[5, 6, 7]])
+    expected = llama.causal_lm(input_ids=ids).logits
+    slot = llama.open([Memory()], columns=3)[0]
+    with pytest.raises(RuntimeError, match="in between"), on_lanes(Lanes([(slot, 3)])):
+        raise RuntimeError("in between")
+    assert torch.equal(llama.causal_lm(input_ids=ids).logits, expected)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_questions_together_and_one_by_one_have_the_same_hidden_states(family):
+    """Over many steps of random chunks: questions read, think and rest in any mix, with windows that they outgrow."""
+    hidden = []
+    for packs in (True, False):
+        lm, chosen = tiny_model(family, packs=packs), random.Random(1)
+        slots, found = lm.open([Memory()] * 6, columns=150), []
+        for _ in range(30):
+            rows = chosen.sample(range(6), chosen.randint(1, 6))
+            counts = {row: chosen.choice([1, 1, 1, 2, 5]) for row in rows}
+            ordered = sorted(row for row in rows if counts[row] == 1) + [row for row in rows if counts[row] > 1]
+            ids = [chosen.randrange(3, 90) for row in ordered for _ in range(counts[row])]
+            found.append(lm.forward(Lanes([(slots[r], counts[r]) for r in ordered]), lm.embed(torch.tensor(ids))))
+        assert len({slot.length for slot in slots}) > 3
+        assert max(slot.length for slot in slots) > 24  # the window of those that have one
+        hidden.append(torch.cat(found))
+    torch.testing.assert_close(hidden[0], hidden[1], atol=1e-4, rtol=1e-4)
