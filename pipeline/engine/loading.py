@@ -10,6 +10,7 @@ import torch
 from pipeline.checkpoints import model_source
 from pipeline.config import ModelConfig
 from pipeline.engine.attention import NAME as ATTENTION
+from pipeline.engine.captured import graphs_of
 from pipeline.engine.devices import placement, refuse_offload
 from pipeline.engine.inspection import (
     UNLIMITED,
@@ -90,6 +91,7 @@ def wrap_model(causal_lm: Any, tokenizer: Any, *, name: str = "model") -> Langua
             move=mover(causal_lm),
         )
         _take_over_attention(lm)
+        lm.graphs = graphs_of(lm)
     except Exception as error:  # a family that is built differently may break anywhere in its own code
         raise ValueError(f"--model {name!r} can't hand over working memory: {first_line(error)}") from error
     return lm

@@ -21,6 +21,7 @@ from torch import Tensor
 
 from pipeline.config import Carrier
 from pipeline.memory.payloads import ALIGNED, Bytes, Staging, as_they_lie, joined
+from pipeline.memory.pinned import to_device
 from pipeline.memory.segment import Inputs, Segment
 from pipeline.records import Transfer
 
@@ -160,7 +161,7 @@ def _unpacked(parcel: Parcel, device: torch.device) -> Iterator[tuple[Label, Ten
         with warnings.catch_warnings():  # shared memory is read-only, and nobody here writes to it
             warnings.simplefilter("ignore", UserWarning)
             flat = torch.from_numpy(joined(flat, parcel.nbytes))
-    views = _views(flat.to(device), parcel.labels)
+    views = _views(to_device(flat, device), parcel.labels)
     for label in parcel.labels:
         yield label, next(views), next(views)
 
