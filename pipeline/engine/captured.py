@@ -129,8 +129,6 @@ class StepGraphs:
         self._asked[form] = self._asked.get(form, 0) + 1
         if form not in self._graphs and not (self._asked[form] > self._patience and self._capture(lm, form, rows)):
             return False
-        if form not in self._graphs:  # the cache has moved to make room
-            return False
         buffers = self._buffers[form.places]
         if not self._holds(rows):
             upload(buffers, rows, cache.columns)
@@ -157,9 +155,9 @@ class StepGraphs:
 
     def _capture(self, lm: LanguageModel, form: Form, rows: Sequence[Row]) -> bool:
         cache = rows[0].slot.cache
+        if make_room(cache, rows):  # a graph would be of the old storage
+            return False
         try:
-            if make_room(cache, rows):  # then every graph would be of the old storage
-                return False
             if form.places not in self._buffers:
                 self._buffers[form.places] = Buffers(lm, form.places)
             buffers = self._buffers[form.places]
