@@ -59,6 +59,11 @@ def current_lanes() -> Lanes:
     return lanes
 
 
+def inside() -> bool:
+    """Whether this thread is in the engine's forward on lanes."""
+    return getattr(_here, "lanes", None) is not None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Kernel:
     """How a layer attends."""

@@ -19,6 +19,7 @@ from weakref import ReferenceType, ref
 import torch
 from torch import Tensor
 
+from pipeline.engine.kernels import Split, split_for
 from pipeline.engine.rotary import switch_of_frequencies
 from pipeline.engine.rows import Row, Thinking, Writing
 from pipeline.engine.sampling import draw_from_all
@@ -39,6 +40,8 @@ MOST_GRAPHS = 24
 """Graphs that are kept, those captured last."""
 
 Work = Callable[[], None]
+Find = Callable[["LanguageModel"], Split | None]
+"""Finds the kernel that attends; none is torch's."""
 Recorder = Callable[[Work, Work], Work]
 """From what prepares the inputs, and a step, to what repeats the step."""
 
@@ -100,9 +103,18 @@ class StepGraphs:
         replayed: How many steps were computed by replaying one.
     """
 
-    def __init__(self, recorder: Recorder = record, *, patience: int = PATIENCE) -> None:
+    def __init__(self, recorder: Recorder = record, *, patience: int = PATIENCE, find: Find = split_for) -> None:
+        """Begins with none.
+
+        Args:
+            recorder: What captures a step.
+            patience: Steps of a form before it is captured.
+            find: What finds the kernel that attends.
+        """
         self.captured = self.replayed = 0
         self._recorder, self._patience = recorder, patience
+        self._find, self._looked = find, False
+        self._split: Split | None = None
         self._broken = False
         self._storage: tuple[int, ...] = ()
         self._buffers: dict[int, Buffers] = {}
@@ -122,7 +134,7 @@ class StepGraphs:
             Whether it was computed; if not, nothing has changed.
         """
         cache = rows[0].slot.cache
-        form = None if self._broken or not cache.spare else form_of(rows)
+        form = None if self._broken or not cache.spare else form_of(rows, whole=self._split_of(lm) is not None)
         if form is None:
             return False
         self._follow(cache)
@@ -138,6 +150,12 @@ class StepGraphs:
         self.replayed += 1
         self._collect(lm, buffers, form, rows)
         return True
+
+    def _split_of(self, lm: LanguageModel) -> Split | None:
+        """The kernel that attends; looked for once."""
+        if not self._looked:
+            self._looked, self._split = True, self._find(lm)
+        return self._split
 
     def _follow(self, cache: KVCache) -> None:
         """Forgets graphs of another storage: they hold its addresses."""
@@ -165,7 +183,8 @@ class StepGraphs:
             while len(self._graphs) >= MOST_GRAPHS:
                 self._graphs.pop(next(iter(self._graphs)))
             self._graphs[form] = self._recorder(
-                partial(upload, buffers, rows, cache.columns), partial(static_step, lm, cache, buffers, form)
+                partial(upload, buffers, rows, cache.columns),
+                partial(static_step, lm, cache, buffers, form, self._split_of(lm)),
             )
         except Exception as error:  # of CUDA, of the model's own code or of memory: the usual way needs none of it
             self._broken = True

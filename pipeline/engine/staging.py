@@ -16,8 +16,13 @@ ROOM = 0.5
 """Share of the free memory that the room for texts under way may take at most."""
 
 
-def form_of(rows: Sequence[Row]) -> Form | None:
-    """The form of a step; none if it is not one for a graph."""
+def form_of(rows: Sequence[Row], *, whole: bool = False) -> Form | None:
+    """The form of a step; none if it is not one for a graph.
+
+    Args:
+        rows: All rows of the step.
+        whole: Whether attention gets all columns of the cache, because it reads no more than it must.
+    """
     alignments, samplings = set[Alignment](), set[tuple[float, float]]()
     for row in rows:
         goal = row.goal
@@ -35,7 +40,7 @@ def form_of(rows: Sequence[Row]) -> Form | None:
     places = 1 << max(row.slot.row for row in rows).bit_length()
     return Form(
         places=min(places, cache.rows),
-        columns=min(-(-longest // BUCKET) * BUCKET, cache.allocated),
+        columns=cache.allocated if whole else min(-(-longest // BUCKET) * BUCKET, cache.allocated),
         alignment=next(iter(alignments), None),
         sampling=next(iter(samplings), None),
     )

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from pipeline.engine.alignment import Alignment
 from pipeline.engine.attention import Kernel
+from pipeline.engine.kernels import Split
 from pipeline.engine.lanes import Lanes, grouped
 from pipeline.engine.sampling import draw
 from pipeline.memory import KVCache
@@ -66,8 +67,8 @@ class Buffers:
 class StaticLanes(Lanes):
     """Lanes of one new position each whose slots and lengths only the device knows: place b is row b of the cache."""
 
-    def __init__(self, cache: KVCache, buffers: Buffers, form: Form) -> None:
-        self.cache, self.window = cache, None
+    def __init__(self, cache: KVCache, buffers: Buffers, form: Form, split: Split | None) -> None:
+        self.cache, self.window, self._split = cache, None, split
         self.starts = [form.columns - 1]
         _, self.positions_S, self._columns_B, self._live_B, _ = buffers.state
         self._places, self._read = form.places, form.columns
@@ -85,6 +86,10 @@ class StaticLanes(Lanes):
 
     def attend(self, query_1QSH: Tensor, keys_RNCH: Tensor, values_RNCH: Tensor, kernel: Kernel) -> Tensor:
         """Attention of all places, [1, B, Q, H]."""
+        if self._split is not None:
+            query_BQH = query_1QSH[0].transpose(0, 1)
+            own, window = self.positions_S, self.window
+            return self._split(query_BQH, keys_RNCH, values_RNCH, own, scale=kernel.scale, window=window)[None]
         found_BNGH = kernel(
             grouped(query_1QSH[0].transpose(0, 1)[:, :, None], keys_RNCH.shape[1]),
             keys_RNCH[: self._places, :, : self._read],
@@ -106,13 +111,20 @@ class StaticLanes(Lanes):
         return self._biases[self.window]
 
 
-def static_step(lm: LanguageModel, cache: KVCache, buffers: Buffers, form: Form) -> None:
+def static_step(lm: LanguageModel, cache: KVCache, buffers: Buffers, form: Form, split: Split | None) -> None:
     """Computes one step: reads the buffers' inputs, and leaves outputs and the next inputs there.
 
     Nothing in it waits for the device, and all shapes follow from the form, so that it can be captured.
+
+    Args:
+        lm: The model.
+        cache: Where its rows' memory is.
+        buffers: Inputs and outputs.
+        form: What to compute.
+        split: Attention that reads of each row what it has; without it, torch's with a mask.
     """
     ids_B, _, _, _, thinks_B = buffers.state
-    lanes = StaticLanes(cache, buffers, form)
+    lanes = StaticLanes(cache, buffers, form, split)
     embeds_BD = lm.embed(ids_B)
     if form.alignment is not None:
         embeds_BD = torch.where(thinks_B[:, None].bool(), buffers.latent_BD, embeds_BD)

@@ -9,6 +9,7 @@ from pipeline.config import DecodingConfig
 from pipeline.engine import Row, RunningBatch, Thinking, Writing, build_alignment, lanes
 from pipeline.engine import sampling as drawing
 from pipeline.engine.captured import StepGraphs, unsuited, why_not
+from pipeline.engine.kernels import agrees, split_for
 from pipeline.engine.staging import form_of
 from pipeline.memory import KVCache, Memory
 from tiny import tiny_model
@@ -284,3 +285,38 @@ def test_prompts_read_from_their_first_position_need_no_mask(free, monkeypatch):
     monkeypatch.setattr(lanes, "SKIPPING", frozenset({"cpu"}))
     monkeypatch.setattr(lanes.Lanes, "_long_mask", lambda *_: pytest.fail("a mask was made"))
     assert written(free) == expected
+
+
+def reference(query_BQH, keys_RNCH, values_RNCH, position_B, *, scale=None, window=None):
+    """What our kernel computes, in plain operations."""
+    places, queries, size = query_BQH.shape
+    group = queries // keys_RNCH.shape[1]
+    keys_BQCH, values_BQCH = (part[:places].repeat_interleave(group, dim=1) for part in (keys_RNCH, values_RNCH))
+    scores_BQC = torch.einsum("bqh,bqch->bqc", query_BQH, keys_BQCH) * (scale or size**-0.5)
+    column_C = torch.arange(keys_RNCH.shape[2])
+    read_BC = (column_C <= position_B[:, None]) & (column_C > position_B[:, None] - (window or 10**9))
+    weights_BQC = scores_BQC.masked_fill(~read_BC[:, None], float("-inf")).softmax(dim=-1)
+    return torch.einsum("bqc,bqch->bqh", weights_BQC, values_BQCH)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "mistral"])
+def test_a_kernel_that_needs_no_mask_gets_the_whole_cache_and_leads_to_the_same_text(family):
+    lm = tiny_model(family, sliding_window=8) if family == "mistral" else tiny_model(family)
+    lm.stop_ids = frozenset()
+    expected, widths = written(lm), set()
+
+    def split(query_BQH, keys_RNCH, *rest, **options):
+        widths.add(keys_RNCH.shape[2])
+        return reference(query_BQH, keys_RNCH, *rest, **options)
+
+    lm.graphs = StepGraphs(recorder, patience=0, find=lambda _: split)
+    assert written(lm) == expected
+    assert lm.graphs.replayed > 0
+    assert widths == {512}
+
+
+def test_a_kernel_is_used_only_if_it_finds_what_torchs_does(lm):
+    assert agrees(reference, lm)
+    assert not agrees(lambda *given, **options: reference(*given, **{**options, "window": 5}), lm)
+    assert not agrees(lambda *given, **options: reference(*given, **options) * float("nan"), lm)
+    assert split_for(lm) is None, "on a CPU there is none"

@@ -11,6 +11,7 @@ import torch
 from pipeline.agents.crowd import Crowd
 from pipeline.config import CARRIERS, DecodingConfig
 from pipeline.engine import Row, RunningBatch, Thinking, Writing, build_alignment, decode, prefill, think, wrap_model
+from pipeline.engine.kernels import split_for
 from pipeline.memory import Memory, pack, unpack_segments
 from pipeline.memory.pinned import CHUNK, copies, to_device
 from tiny import tiny_model
@@ -129,13 +130,25 @@ def test_a_text_on_a_gpu_is_that_of_the_cpu(family, fine):
     assert [ids[:12] for ids in written(fine)] == [ids[:12] for ids in written(lm)]
 
 
-@pytest.mark.parametrize(("name", "tolerance"), [("fine", 1e-4), ("coarse", 0.05)])
-def test_what_a_row_computes_depends_on_its_neighbours_by_rounding_alone(name, tolerance, request):
-    lm = request.getfixturevalue(name)
-    together = prefill(lm, lm.open([Memory()] * len(PROMPTS), columns=16), PROMPTS)
-    for prompt, hidden_D in zip(PROMPTS, together, strict=True):
-        alone = prefill(lm, lm.open([Memory()], columns=16), [prompt])[0]
-        assert distance(hidden_D, alone) < tolerance
+def test_what_a_row_computes_depends_on_its_neighbours_by_rounding_alone(fine, coarse):
+    for lm, tolerance in ((fine, 1e-4), (coarse, 0.05)):
+        together = prefill(lm, lm.open([Memory()] * len(PROMPTS), columns=16), PROMPTS)
+        for prompt, hidden_D in zip(PROMPTS, together, strict=True):
+            alone = prefill(lm, lm.open([Memory()], columns=16), [prompt])[0]
+            assert distance(hidden_D, alone) < tolerance
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("family", ["qwen3", "mistral"])
+def test_captured_steps_of_heads_of_a_usual_size_attend_with_our_kernel(family, dtype):
+    lm = on_gpu(family, dtype, head_dim=64, num_attention_heads=10, num_key_value_heads=2)
+    assert split_for(lm) is not None
+    with Uncaptured(lm):
+        expected = written(lm)
+    found = written(lm)
+    assert lm.graphs.replayed > 0
+    if dtype == torch.float32:
+        assert found == expected
 
 
 def test_memory_handed_over_in_place_and_packed_leads_to_the_same_text(fine):
