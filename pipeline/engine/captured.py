@@ -12,7 +12,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 from weakref import ReferenceType, ref
 
@@ -56,10 +56,17 @@ def record(prepare: Work, step: Work) -> Work:
             step()
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph, capture_error_mode="thread_local"):  # other threads may go on using the device
+    # Other threads may go on using the device; and as nothing outlives a step but buffers, graphs share their memory.
+    with torch.cuda.graph(graph, pool=_pool(), capture_error_mode="thread_local"):
         step()
     replay: Work = graph.replay
     return replay
+
+
+@cache
+def _pool() -> tuple[int, int]:
+    pool: tuple[int, int] = torch.cuda.graph_pool_handle()
+    return pool
 
 
 def graphs_of(lm: LanguageModel) -> StepGraphs | None:
