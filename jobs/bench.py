@@ -17,6 +17,7 @@ PROG = "bench.py"
 COMMANDS = {
     "engine": "our engine beside plain Hugging Face transformers, and its parts beside what bounds them; without Ray",
     "handover": "how fast memory goes from one replica to another, and whether it comes while its reader works",
+    "gpu": "steps, prefill and LatentMAS on a GPU beside what it can do, with random weights; without Ray",
     "scale": "throughput of 1 to 64 timed stand-ins for models, and what the driver and the store do for them",
 }
 """Subcommands: each is a module of jobs.benches with `main(argv, result)`."""

@@ -11,12 +11,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from jobs.benches.shapes import BF16, SHAPES, ModelShape
 from pipeline.graphs import CollaborationPlan
 from pipeline.records import Usage
 from pipeline.runtime.standin import Stage
 
-BF16 = 2
-"""Bytes of a number."""
 TOKEN_ID = 8
 """Bytes of a token id, as it travels with `--transport reencode`."""
 CHARACTERS_PER_TOKEN = 4
@@ -37,32 +36,6 @@ class Device:
 
 H100 = Device(flops=989e12, bandwidth=3.35e12)
 """NVIDIA H100 SXM, from its data sheet."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ModelShape:
-    """A decoder's dimensions, from its public config.json."""
-
-    hidden: int
-    layers: int
-    heads: int
-    kv_heads: int
-    head_size: int
-    intermediate: int
-    vocabulary: int
-    tied: bool
-
-    @property
-    def parameters(self) -> int:
-        """Weights, but for the norms."""
-        attention = 2 * self.hidden * self.head_size * (self.heads + self.kv_heads)
-        layer = attention + 3 * self.hidden * self.intermediate
-        return self.layers * layer + (1 if self.tied else 2) * self.vocabulary * self.hidden
-
-    @property
-    def bytes_per_position(self) -> int:
-        """Keys and values of one position of one question in bfloat16."""
-        return 2 * self.layers * self.kv_heads * self.head_size * BF16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,37 +92,8 @@ class Workload:
 
 
 WORKLOADS = {
-    "Qwen3-4B": Workload(
-        shape=ModelShape(
-            hidden=2560, layers=36, heads=32, kv_heads=8, head_size=128, intermediate=9728, vocabulary=151936, tied=True
-        ),
-        answer_tokens=607,
-    ),
-    "Qwen3-8B": Workload(
-        shape=ModelShape(
-            hidden=4096,
-            layers=36,
-            heads=32,
-            kv_heads=8,
-            head_size=128,
-            intermediate=12288,
-            vocabulary=151936,
-            tied=False,
-        ),
-        answer_tokens=860,
-    ),
-    "Qwen3-14B": Workload(
-        shape=ModelShape(
-            hidden=5120,
-            layers=40,
-            heads=40,
-            kv_heads=8,
-            head_size=128,
-            intermediate=17408,
-            vocabulary=151936,
-            tied=False,
-        ),
-        answer_tokens=644,
-    ),
+    "Qwen3-4B": Workload(shape=SHAPES["Qwen3-4B"], answer_tokens=607),
+    "Qwen3-8B": Workload(shape=SHAPES["Qwen3-8B"], answer_tokens=860),
+    "Qwen3-14B": Workload(shape=SHAPES["Qwen3-14B"], answer_tokens=644),
 }
 """By the model's name."""

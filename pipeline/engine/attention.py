@@ -4,16 +4,17 @@ A model calls what is registered here in every layer. Inside the engine's forwar
 reads; anywhere else (the model's own `generate`) it is the library's attention. A model whose attention can't be
 replaced is computed question by question instead; `LanguageModel` sees to that.
 
-Shapes: R rows, N key/value heads, X queries that share a key/value head, C columns, H head size.
+Shapes: R rows, N key/value heads, Q query heads, X queries that share a key/value head, C columns, T positions, H head
+size.
 """
 
 from __future__ import annotations
 
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 NAME = "latentmas"
 """What transformers calls it."""
-Kernel = Callable[[Tensor, Tensor, Tensor, Tensor | None], Tensor]
-"""Queries [R, N, X, H], keys and values [R, N, C, H], mask (like [R, N, X, C]; none: all read all) -> [R, N, X, H]."""
 _here = threading.local()
 
 
@@ -60,20 +59,47 @@ def current_lanes() -> Lanes:
     return lanes
 
 
-def fused(query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, *, scale: float | None) -> Tensor:
-    """Torch's own kernel."""
-    return scaled_dot_product_attention(query, keys, values, attn_mask=mask, scale=scale)
+def inside() -> bool:
+    """Whether this thread is in the engine's forward on lanes."""
+    return getattr(_here, "lanes", None) is not None
 
 
-def capped(
-    query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None, *, scale: float | None, softcap: float
-) -> Tensor:
-    """With scores capped smoothly (Gemma 2), which no fused kernel does; softmax in float32."""
-    scores_RNXC = query @ keys.transpose(-1, -2) * (query.shape[-1] ** -0.5 if scale is None else scale)
-    scores_RNXC = torch.tanh(scores_RNXC / softcap) * softcap
-    if mask is not None:
-        scores_RNXC = scores_RNXC.masked_fill(~mask, torch.finfo(scores_RNXC.dtype).min)
-    return scores_RNXC.softmax(dim=-1, dtype=torch.float32).to(query.dtype) @ values
+@dataclass(frozen=True, kw_only=True)
+class Kernel:
+    """How a layer attends."""
+
+    scale: float | None
+    """Factor of its scores; none is 1 / sqrt(H)."""
+    softcap: float | None = None
+    """Where its scores are capped smoothly (Gemma 2), if they are."""
+
+    def __call__(self, query_RNXH: Tensor, keys_RNCH: Tensor, values_RNCH: Tensor, mask: Tensor | None) -> Tensor:
+        """Attention, [R, N, X, H]: torch's own kernel, but for capped scores.
+
+        Args:
+            query_RNXH: Queries, those that share a key together.
+            keys_RNCH: Keys.
+            values_RNCH: Values.
+            mask: What is read, like [R, N, X, C]: bool, or a term of the scores; none: all read all.
+        """
+        if self.softcap:
+            return self._capped(query_RNXH, keys_RNCH, values_RNCH, mask)
+        return scaled_dot_product_attention(query_RNXH, keys_RNCH, values_RNCH, attn_mask=mask, scale=self.scale)
+
+    def causal(self, query_1QTH: Tensor, keys_1NTH: Tensor, values_1NTH: Tensor) -> Tensor:
+        """Attention of a text that is read from its first position on, [1, Q, T, H]: what is not read is skipped."""
+        return scaled_dot_product_attention(
+            query_1QTH, keys_1NTH, values_1NTH, is_causal=True, scale=self.scale, enable_gqa=True
+        )
+
+    def _capped(self, query: Tensor, keys: Tensor, values: Tensor, mask: Tensor | None) -> Tensor:
+        """In plain operations, because no fused kernel caps scores; softmax in float32."""
+        assert self.softcap, "this is for capped scores"
+        scores_RNXC = query @ keys.transpose(-1, -2) * (query.shape[-1] ** -0.5 if self.scale is None else self.scale)
+        scores_RNXC = torch.tanh(scores_RNXC / self.softcap) * self.softcap
+        if mask is not None:
+            scores_RNXC = scores_RNXC.masked_fill(~mask, torch.finfo(scores_RNXC.dtype).min)
+        return scores_RNXC.softmax(dim=-1, dtype=torch.float32).to(query.dtype) @ values
 
 
 def attention(
@@ -100,8 +126,7 @@ def attention(
         return sdpa_attention_forward(module, query, key, value, attention_mask, scaling=scaling, **options)  # type: ignore[no-any-return]
     if s_aux is not None or options.get("position_bias") is not None:
         raise ValueError("its attention has sinks or position biases, which is not supported")
-    kernel = partial(capped, softcap=softcap) if softcap else fused
-    return lanes.attend(query, key, value, partial(kernel, scale=scaling)), None
+    return lanes.attend(query, key, value, Kernel(scale=scaling, softcap=softcap)), None
 
 
 def _eager(

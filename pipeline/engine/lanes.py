@@ -20,6 +20,8 @@ from torch import Tensor
 from pipeline.engine.attention import Kernel
 from pipeline.memory import KVCache, Slot
 
+SKIPPING = frozenset({"cuda"})
+"""Devices whose kernels are faster where they know that a text is read from its first position on."""
 BLOCK = 8
 """Slots attended to together at most on a CPU: fewer read fewer columns past their ends, more are fewer calls."""
 
@@ -94,7 +96,7 @@ class Lanes:
             here = slice(block.first, block.first + len(block.ends))
             span = slice(block.row, block.row + len(block.ends)), slice(None), slice(0, block.columns)
             found_NRGH = kernel(
-                _grouped(query_1QSH[0, :, here].transpose(0, 1)[:, :, None], keys_RNCH.shape[1]),
+                grouped(query_1QSH[0, :, here].transpose(0, 1)[:, :, None], keys_RNCH.shape[1]),
                 keys_RNCH[span],
                 values_RNCH[span],
                 self._block_mask(block, query_1QSH.device),
@@ -111,8 +113,13 @@ class Lanes:
         row, end = self.spans[lane][0].row, self.starts[lane] + self.counts[lane]
         span = slice(row, row + 1), slice(None), slice(0, end)
         heads, count = keys_RNCH.shape[1], self.counts[lane]
+        plain = self.window is None and not kernel.softcap
+        if plain and not self.starts[lane] and query_1QSH.device.type in SKIPPING:
+            found_1QTH = kernel.causal(query_1QSH[:, :, here], keys_RNCH[span], values_RNCH[span])
+            out_1SQH[0, here] = found_1QTH[0].transpose(0, 1)
+            return
         found_1NXH = kernel(
-            _grouped(query_1QSH[:, :, here], heads),
+            grouped(query_1QSH[:, :, here], heads),
             keys_RNCH[span],
             values_RNCH[span],
             self._long_mask(lane, query_1QSH.shape[1] // heads, query_1QSH.device),
@@ -168,7 +175,7 @@ def _blocks(rows: Sequence[int], ends: Sequence[int], limit: int) -> Iterator[Bl
             first = lane
 
 
-def _grouped(query_RQTH: Tensor, heads: int) -> Tensor:
+def grouped(query_RQTH: Tensor, heads: int) -> Tensor:
     """Queries [R, N, G T, H]: those of the G heads that share a key one after another, so that no key is copied."""
     rows, _, _, size = query_RQTH.shape
     return query_RQTH.reshape(rows, heads, -1, size)

@@ -10,7 +10,9 @@ import torch
 from pipeline.checkpoints import model_source
 from pipeline.config import ModelConfig
 from pipeline.engine.attention import NAME as ATTENTION
+from pipeline.engine.captured import graphs_of
 from pipeline.engine.devices import placement, refuse_offload
+from pipeline.engine.fusing import fuse
 from pipeline.engine.inspection import (
     UNLIMITED,
     attention_windows,
@@ -75,6 +77,7 @@ def wrap_model(causal_lm: Any, tokenizer: Any, *, name: str = "model") -> Langua
     if getattr(causal_lm.config.get_text_config(), "attn_logit_softcapping", None):
         causal_lm.set_attn_implementation("eager")  # the fused kernels can't cap attention scores
     try:
+        fuse(causal_lm)
         shape, input_scale = probe(causal_lm)
         context, note = usable_context(causal_lm.config.get_text_config())
         lm = LanguageModel(
@@ -90,6 +93,7 @@ def wrap_model(causal_lm: Any, tokenizer: Any, *, name: str = "model") -> Langua
             move=mover(causal_lm),
         )
         _take_over_attention(lm)
+        lm.graphs = graphs_of(lm)
     except Exception as error:  # a family that is built differently may break anywhere in its own code
         raise ValueError(f"--model {name!r} can't hand over working memory: {first_line(error)}") from error
     return lm

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +18,9 @@ from pipeline.engine.attention import on_lanes
 from pipeline.engine.cache import lanes_cache, slot_cache
 from pipeline.engine.lanes import Lanes
 from pipeline.memory import KVCache, KVShape, Memory, Move, Slot
+
+if TYPE_CHECKING:
+    from pipeline.engine.captured import StepGraphs
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -48,6 +51,8 @@ class LanguageModel:
     """Whether many questions go through one forward; else each goes through one of its own."""
     accepts: frozenset[str] = frozenset()
     """Fingerprints of the models whose working memory it reads: by default its own alone."""
+    graphs: StepGraphs | None = None
+    """Its captured steps, where it is one whose steps can be captured."""
 
     def __post_init__(self) -> None:
         self.decoder = self.causal_lm.get_decoder()
@@ -108,7 +113,7 @@ class LanguageModel:
 
     def cache(self, *, rows: int = 0, columns: int = 0) -> KVCache:
         """A new cache for this model's keys and values; it grows when it must."""
-        return KVCache(self.shape, rows=rows, columns=columns)
+        return KVCache(self.shape, rows=rows, columns=columns, captured=self.graphs is not None)
 
     @torch.inference_mode()
     def open(self, memories: Sequence[Memory], *, columns: int) -> list[Slot]:

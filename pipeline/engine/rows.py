@@ -113,15 +113,19 @@ class Thinking:
         for row, hidden_D, embeds_D in zip(rows, hidden_BD, embeds_BD, strict=True):
             goal = row.goal
             assert isinstance(goal, Thinking)
-            if goal.taken == goal.steps:
-                row.done = True
-                continue
-            if goal.watch is not None:
-                goal.watch(goal.taken, hidden_D, embeds_D)
-            if goal.keep:
-                goal.latents.append(embeds_D)
-            row.latent_D = embeds_D
-            goal.taken += 1
+            goal.take(row, hidden_D, embeds_D)
+
+    def take(self, row: Row, hidden_D: Tensor, embeds_D: Tensor) -> None:
+        """Makes an aligned hidden state its row's next input, unless all steps are taken."""
+        if self.taken == self.steps:
+            row.done = True
+            return
+        if self.watch is not None:
+            self.watch(self.taken, hidden_D, embeds_D)
+        if self.keep:
+            self.latents.append(embeds_D)
+        row.latent_D = embeds_D
+        self.taken += 1
 
 
 @dataclass(kw_only=True, eq=False)
@@ -170,7 +174,11 @@ class Writing:
         for row, token in zip(rows, ids_B.tolist(), strict=True):
             goal = row.goal
             assert isinstance(goal, Writing)
-            row.token, row.done = token, not goal.note(token, lm.stop_ids)
+            goal.take(row, token, lm.stop_ids)
+
+    def take(self, row: Row, token: int, stop_ids: frozenset[int]) -> None:
+        """Makes a token its row's next input, unless the text ends with it."""
+        row.token, row.done = token, not self.note(token, stop_ids)
 
     def note(self, token: int, stop_ids: frozenset[int]) -> bool:
         """Adds a token to the text; returns whether it goes on."""

@@ -125,6 +125,19 @@ class RunningBatch:
     def _compute(self, chosen: Sequence[tuple[Row, int]], began: float) -> None:
         for row, count in chosen:
             row.slot.reserve(count)
+        if self.lm.graphs is None or not self.lm.graphs.step(self.lm, [row for row, _ in chosen]):
+            self._forward(chosen)
+        else:
+            self.tally.decoded += len(chosen)
+        seconds, total = time.perf_counter() - began, sum(count for _, count in chosen)
+        for row, count in chosen:
+            row.seconds += seconds * count / total
+        self.tally.steps += 1
+        self.tally.positions += total
+        self.tally.seconds += seconds
+
+    def _forward(self, chosen: Sequence[tuple[Row, int]]) -> None:
+        """One forward over a packed row of inputs; rows that have read all go on from it."""
         lanes = Lanes([(row.slot, count) for row, count in chosen])
         hidden_SD = self.lm.forward(lanes, self._inputs(chosen, lanes))
         ready, last = list[Row](), list[int]()
@@ -138,12 +151,6 @@ class RunningBatch:
                 last.append(place)
         if ready:
             self._go_on(ready, hidden_SD if len(last) == len(hidden_SD) else hidden_SD[last])
-        seconds, total = time.perf_counter() - began, lanes.offsets[-1]
-        for row, count in chosen:
-            row.seconds += seconds * count / total
-        self.tally.steps += 1
-        self.tally.positions += total
-        self.tally.seconds += seconds
 
     def _inputs(self, chosen: Sequence[tuple[Row, int]], lanes: Lanes) -> Tensor:
         """The inputs of all lanes, [S, D]: tokens are looked up at once, latent inputs put in their places."""

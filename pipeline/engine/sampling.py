@@ -38,20 +38,36 @@ def sample(logits_BV: Tensor, uniform_B: Tensor, *, temperature: float, top_p: f
     Returns:
         Token ids, int64, [B].
     """
+    drawn_B, inside_B = draw(logits_BV, uniform_B, temperature=temperature, top_p=top_p)
+    # Rows whose nucleus reaches the last candidate, or a tie with it, look at the whole vocabulary.
+    wide = (~inside_B).nonzero().flatten() if temperature else ()
+    if len(wide):
+        drawn_B[wide] = draw_from_all(logits_BV[wide], uniform_B[wide], temperature=temperature, top_p=top_p)
+    return drawn_B
+
+
+def draw(logits_BV: Tensor, uniform_B: Tensor, *, temperature: float, top_p: float) -> tuple[Tensor, Tensor]:
+    """Draws as `sample` does, from the best candidates alone; nothing in it waits for the device.
+
+    Returns:
+        Token ids [B], and whether each row's is right, bool [B]; where it is not, `draw_from_all` finds the right one.
+    """
     if temperature == 0:
-        return logits_BV.argmax(dim=-1)
+        return logits_BV.argmax(dim=-1), torch.ones_like(uniform_B, dtype=torch.bool)
     scaled_BV = logits_BV.float() / temperature
-    total_B1 = scaled_BV.logsumexp(dim=-1, keepdim=True)
-    # 1. The best candidates, in a well-defined order: equal logits by token id, as a stable sort of all would have it.
+    # In a well-defined order: equal logits by token id, as a stable sort of all would have it.
     ids_BK = scaled_BV.topk(min(CANDIDATES, scaled_BV.shape[1]), dim=-1).indices.sort(dim=-1).values
     best_BK, order_BK = scaled_BV.gather(1, ids_BK).sort(dim=-1, descending=True, stable=True)
-    drawn_B, inside_B = _invert(best_BK - total_B1, ids_BK.gather(1, order_BK), uniform_B, top_p)
-    # 2. Rows whose nucleus reaches the last candidate, or a tie with it, look at the whole vocabulary.
-    wide = (~inside_B).nonzero().flatten()
-    if len(wide) and ids_BK.shape[1] < scaled_BV.shape[1]:
-        all_WV, ids_WV = scaled_BV[wide].sort(dim=-1, descending=True, stable=True)
-        drawn_B[wide], _ = _invert(all_WV - total_B1[wide], ids_WV, uniform_B[wide], top_p)
-    return drawn_B
+    logs_BK = best_BK - scaled_BV.logsumexp(dim=-1, keepdim=True)
+    drawn_B, inside_B = _invert(logs_BK, ids_BK.gather(1, order_BK), uniform_B, top_p)
+    return drawn_B, inside_B | (ids_BK.shape[1] == scaled_BV.shape[1])
+
+
+def draw_from_all(logits_BV: Tensor, uniform_B: Tensor, *, temperature: float, top_p: float) -> Tensor:
+    """Draws as `sample` does, from the whole vocabulary in order; token ids [B]."""
+    scaled_BV = logits_BV.float() / temperature
+    all_BV, ids_BV = scaled_BV.sort(dim=-1, descending=True, stable=True)
+    return _invert(all_BV - scaled_BV.logsumexp(dim=-1, keepdim=True), ids_BV, uniform_B, top_p)[0]
 
 
 def _invert(logs_BK: Tensor, ids_BK: Tensor, uniform_B: Tensor, top_p: float) -> tuple[Tensor, Tensor]:

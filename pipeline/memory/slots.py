@@ -25,6 +25,10 @@ Move = Callable[[Tensor, Tensor], Tensor]
 
 GROWTH = 256
 """Columns by which a cache grows at least, so that long texts copy it rarely."""
+BUCKET = 512
+"""Columns to a multiple of which a cache for captured steps grows: whenever it moves, they are captured anew."""
+SPARE = 8
+"""Columns of such a cache that no slot uses: what a captured step computes for nobody is written there."""
 
 
 class KVCache:
@@ -34,19 +38,34 @@ class KVCache:
         shape: What the model's keys and values look like.
         caches: Keys and values, one cache for each stage of the model.
         rows: Slots allocated, R.
-        columns: Columns allocated, C.
+        columns: Columns that slots use, C.
+        spare: Columns allocated after them.
     """
 
-    def __init__(self, shape: KVShape, *, rows: int = 0, columns: int = 0) -> None:
-        self.shape, self.rows, self.columns = shape, rows, columns
-        self.caches = [StageCache(shape, stage, rows=rows, columns=columns) for stage in shape.stages]
+    def __init__(self, shape: KVShape, *, rows: int = 0, columns: int = 0, captured: bool = False) -> None:
+        """Allocates it.
+
+        Args:
+            shape: What the model's keys and values look like.
+            rows: Slots at first.
+            columns: Columns at first.
+            captured: Whether captured steps read it; it then moves rarely, and has spare columns.
+        """
+        self.spare = SPARE if captured else 0
+        self.shape, self.rows, self.columns = shape, rows, self._bucket(columns)
+        self.caches = [StageCache(shape, stage, rows=rows, columns=self.allocated) for stage in shape.stages]
         self._free = list(range(rows))
         self._stale: dict[int, int] = {}  # of rows that were in use before, the columns
 
     @property
+    def allocated(self) -> int:
+        """Columns allocated, the spare ones included."""
+        return self.columns + self.spare
+
+    @property
     def nbytes(self) -> int:
         """Bytes allocated."""
-        return self.rows * self.columns * self.shape.bytes_per_position
+        return self.rows * self.allocated * self.shape.bytes_per_position
 
     @property
     def busy(self) -> int:
@@ -67,9 +86,9 @@ class KVCache:
             return
         if columns > self.columns and self.columns:
             columns = max(columns, self.columns + GROWTH)
-        rows, columns = max(rows, self.rows), max(columns, self.columns)
+        rows, columns = max(rows, self.rows), self._bucket(max(columns, self.columns))
         for cache in self.caches:
-            cache.grow(rows, columns)
+            cache.grow(rows, columns + self.spare)
         for row in range(self.rows, rows):
             heapq.heappush(self._free, row)
         self.rows, self.columns = rows, columns
@@ -103,6 +122,10 @@ class KVCache:
             slot.place(memory, move)
         slot.reserve(columns)
         return slot
+
+    def _bucket(self, columns: int) -> int:
+        """So many columns; for captured steps more, so that with the spare ones they are a multiple of `BUCKET`."""
+        return -(-(columns + self.spare) // BUCKET) * BUCKET - self.spare if self.spare else columns
 
     def give_back(self, row: int, columns: int) -> None:
         """Takes a row back, and with it some used columns; its slot calls this when nobody holds it any more."""

@@ -13,6 +13,7 @@ import math
 import time
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor
 
 from pipeline.config import Carrier
 from pipeline.memory.payloads import ALIGNED, Bytes, Staging, as_they_lie, joined
+from pipeline.memory.pinned import copies, to_device
 from pipeline.memory.segment import Inputs, Segment
 from pipeline.records import Transfer
 
@@ -132,9 +134,10 @@ def _staged(staging: Staging, size: int, labels: Sequence[Label], tensors: Seque
     """Tensors of any device in one run of bytes on the CPU."""
     devices = {tensor.device for tensor in tensors if tensor.is_cuda}
     flat = staging.take(size, pinned=bool(devices))
-    _filled(torch.from_numpy(flat), labels, tensors)
-    for device in devices:  # whose copies are still under way
-        torch.cuda.current_stream(device).synchronize()
+    with ExitStack() as under_way:
+        for device in devices:  # beside what it computes meanwhile for others
+            under_way.enter_context(copies(device))
+        _filled(torch.from_numpy(flat), labels, tensors)
     return flat
 
 
@@ -160,7 +163,7 @@ def _unpacked(parcel: Parcel, device: torch.device) -> Iterator[tuple[Label, Ten
         with warnings.catch_warnings():  # shared memory is read-only, and nobody here writes to it
             warnings.simplefilter("ignore", UserWarning)
             flat = torch.from_numpy(joined(flat, parcel.nbytes))
-    views = _views(flat.to(device), parcel.labels)
+    views = _views(to_device(flat, device), parcel.labels)
     for label in parcel.labels:
         yield label, next(views), next(views)
 
