@@ -133,7 +133,7 @@ def _parts(lm: LanguageModel, name: str, settings: Gpu, rates: dict[str, float])
 def measure_method(lm: LanguageModel, alignments: Alignments, settings: Gpu) -> dict[str, Any]:
     """LatentMAS from first to last, ours and plain in turn."""
     from jobs.benches.gpu_model import questions
-    from jobs.benches.plain import Computed, answer_static
+    from jobs.benches.plain import Computed, answer_static, library_model
     from jobs.benches.rounds import in_turn
     from pipeline.agents.team import build_team
     from pipeline.agents.walk import answer_batch
@@ -150,7 +150,7 @@ def measure_method(lm: LanguageModel, alignments: Alignments, settings: Gpu) -> 
     def ours() -> list[Answer]:
         return answer_batch(asked, team)
 
-    plain = partial(answer_static, asked, team, settings.plain_batch_size, Computed())
+    plain = partial(answer_static, asked, team, library_model(lm), settings.plain_batch_size, Computed())
     ways: dict[str, Callable[[], list[Answer]]] = {"ours": ours, "plain": plain}
     for way in ways.values():  # what happens once a process is paid for
         way()

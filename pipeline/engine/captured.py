@@ -57,7 +57,8 @@ def record(prepare: Work, step: Work) -> Work:
     torch.cuda.current_stream().wait_stream(side)
     graph = torch.cuda.CUDAGraph()
     # Other threads may go on using the device; and as nothing outlives a step but buffers, graphs share their memory.
-    with torch.cuda.graph(graph, pool=_pool(), capture_error_mode="thread_local"):
+    pool: Any = _pool()
+    with torch.cuda.graph(graph, pool=pool, capture_error_mode="thread_local"):
         step()
     replay: Work = graph.replay
     return replay
