@@ -13,7 +13,7 @@ import logging
 import os
 from collections.abc import Callable, Sequence
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from weakref import ReferenceType, ref
 
 import torch
@@ -64,9 +64,8 @@ def record(prepare: Work, step: Work) -> Work:
 
 
 @cache
-def _pool() -> tuple[int, int]:
-    pool: tuple[int, int] = torch.cuda.graph_pool_handle()
-    return pool
+def _pool() -> Any:
+    return torch.cuda.graph_pool_handle()
 
 
 def graphs_of(lm: LanguageModel) -> StepGraphs | None:
