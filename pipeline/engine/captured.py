@@ -65,9 +65,8 @@ def record(prepare: Work, step: Work) -> Work:
 
 
 @cache
-def _pool() -> tuple[int, int]:
-    pool: tuple[int, int] = torch.cuda.graph_pool_handle()
-    return pool
+def _pool() -> Any:
+    return torch.cuda.graph_pool_handle()
 
 
 def graphs_of(lm: LanguageModel) -> StepGraphs | None:
