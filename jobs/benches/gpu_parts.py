@@ -118,10 +118,10 @@ def steady_batch(lm: LanguageModel, rows: int, settings: Gpu, alignment: Alignme
         slot.length = settings.context
         if alignment is None:
             text = Writing(config=GREEDY, noise_key=(str(index), ""), budget=ENDLESS, room=ENDLESS)
-            row = Row(slot=slot, goal=text, token=200 + index)
+            row = Row(slot=slot, goal=text, token_ids=[200 + index])
         else:
-            latent_D = torch.randn(lm.head.weight.shape[1], device=lm.device, dtype=lm.shape.dtype)
-            row = Row(slot=slot, goal=Thinking(alignment=alignment, steps=ENDLESS), latent_D=latent_D)
+            latents_MD = torch.randn(1, lm.head.weight.shape[1], device=lm.device, dtype=lm.shape.dtype)
+            row = Row(slot=slot, goal=Thinking(alignment=alignment, steps=ENDLESS), latents_MD=latents_MD)
         batch.add(row)
     return batch
 

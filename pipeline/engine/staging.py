@@ -40,7 +40,8 @@ def form_of(rows: Sequence[Row], *, whole: bool = False) -> Form | None:
     places = 1 << max(row.slot.row for row in rows).bit_length()
     return Form(
         places=min(places, cache.rows),
-        columns=cache.allocated if whole else min(-(-longest // BUCKET) * BUCKET, cache.allocated),
+        # With a mask what is not read has weight 0, and 0 * NaN would still be NaN: the spare columns stay out.
+        columns=cache.allocated if whole else min(-(-longest // BUCKET) * BUCKET, cache.columns),
         alignment=next(iter(alignments), None),
         sampling=next(iter(samplings), None),
     )

@@ -243,13 +243,16 @@ def test_a_form_covers_rows_and_columns_in_buckets(free):
         cache = KVCache(free.shape, rows=6, columns=600, captured=True)
         slots = [cache.slot() for _ in range(6)]
         goal = Writing(config=GREEDY, noise_key=("", ""), budget=9, room=9)
-        rows = [Row(slot=slot, goal=goal, token=5) for slot in slots]
+        rows = [Row(slot=slot, goal=goal, token_ids=[5]) for slot in slots]
+        for row in rows:
+            row.read, row.token = 1, 5
         assert (cache.allocated, cache.columns) == (1024, 1016)
         slots[0].length = 511
         assert [form_of(rows[:count]).places for count in (1, 2, 3, 4, 5, 6)] == [1, 2, 4, 4, 6, 6]
         assert form_of(rows).columns == 512
         slots[3].length = 512
-        assert form_of(rows).columns == 1024
+        assert form_of(rows).columns == 1016
+        assert form_of(rows, whole=True).columns == 1024
 
 
 @pytest.mark.parametrize(

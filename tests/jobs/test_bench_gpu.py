@@ -58,7 +58,7 @@ def test_captured_and_usual_steps_are_measured_in_turn(monkeypatch):
     assert one["captured"]
     assert one["usual_ms"] > 0
     assert lm.graphs is not None
-    assert lm.graphs.replayed >= 2 * (3 + gpu_parts.WARM) - captured.PATIENCE
+    assert lm.graphs.replayed >= 2 * (3 + gpu_parts.WARM) - captured.PATIENCE - 1  # the first one reads
 
 
 def test_a_steps_bytes_are_its_weights_and_its_cache():
