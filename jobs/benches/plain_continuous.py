@@ -12,7 +12,6 @@ from jobs.benches.plain import Prompts, greedy, walked
 from pipeline.agents.agent import Agent
 from pipeline.agents.conduct import Writing
 from pipeline.engine import LanguageModel
-from pipeline.engine.attention import library_attention
 from pipeline.records import Answer, Assignment
 
 PAGE = 256
@@ -49,8 +48,7 @@ def answer_continuous(assignments: Sequence[Assignment], team: Mapping[str, Agen
             raise RuntimeError(f"{len(done)} of {len(prompts)} texts were written: {failed or 'it stopped'}")
         return [list(one.generated_tokens) for one in done.values()]
 
-    with library_attention(lm.causal_lm):
-        return walked(assignments, team, play)
+    return walked(assignments, team, play)
 
 
 def _config(lm: LanguageModel, prompts: Prompts, budget: int) -> ContinuousBatchingConfig:

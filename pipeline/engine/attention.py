@@ -33,17 +33,6 @@ _here = threading.local()
 
 
 @contextmanager
-def library_attention(causal_lm: Any) -> Iterator[None]:
-    """Within it a model's attention is the library's by name too, for what of the library asks for that."""
-    before = causal_lm.config.get_text_config()._attn_implementation
-    causal_lm.set_attn_implementation("sdpa")
-    try:
-        yield
-    finally:
-        causal_lm.set_attn_implementation(before)
-
-
-@contextmanager
 def on_lanes(lanes: Lanes) -> Iterator[None]:
     """Within it, this thread's attention is on lanes."""
     _here.lanes = lanes
