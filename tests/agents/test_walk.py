@@ -9,7 +9,7 @@ import torch
 
 from pipeline.agents.crowd import Crowd
 from pipeline.agents.team import build_team
-from pipeline.agents.walk import answer_batch, collect
+from pipeline.agents.walk import Walk, answer_batch, collect, walk
 from pipeline.config import DecodingConfig, RunConfig
 from pipeline.engine import RunningBatch, build_alignment, decode, prefill, think
 from pipeline.graphs import plan_for
@@ -209,6 +209,42 @@ def _counted(original, alive):
         alive.append(weakref.ref(self))
 
     return counted
+
+
+@pytest.mark.parametrize("graph", ["sequential", "hierarchical"])
+@pytest.mark.parametrize("keep", [(), ("first",), ("first", "last")])
+def test_memory_is_let_go_of_when_nobody_is_to_read_it_any_more_unless_it_is_wanted(lm, graph, keep):
+    team, crowd = team_of(lm, "latent_mas", graph=graph), Crowd(RunningBatch(lm))
+    thinkers = [name for name, agent in team.items() if not agent.role.answers]
+    kept = {thinkers[0 if which == "first" else -1] for which in keep}
+    work = walk(assign(QUESTIONS[:3]), team, list(team), keep=kept, crowd=crowd)
+    for name, results in work.items():
+        assert [result.segment is not None for result in results] == [name in kept] * 3
+    slots = {id(result.segment.home) for results in work.values() for result in results if result.segment}
+    assert crowd.batch.cache.busy == len(slots)
+    assert bool(slots) == bool(keep)
+
+
+def test_a_question_that_is_done_makes_room_for_the_next_one(lm):
+    """As many slots as questions at once, however many questions there are and whatever they leave behind."""
+    for method in METHODS:
+        crowd = Crowd(RunningBatch(lm), at_once=2)
+        answer_batch(assign(QUESTIONS), team_of(lm, method), crowd)
+        assert crowd.batch.cache.rows <= 3
+
+
+def test_a_walk_that_begins_anew_takes_all_its_turns_again(lm):
+    team, batch = team_of(lm, "latent_mas"), RunningBatch(lm)
+    one, straight = (Walk(assign(QUESTIONS[:1])[0], team, list(team)) for _ in range(2))
+    Crowd(batch).answer([straight])
+    while len(one.results) < 2:
+        one.go_on(batch)
+        batch.step()
+    one.restart()
+    assert (one.results, one.row, one.done) == ({}, None, False)
+    Crowd(batch.anew()).answer([one])
+    texts = [[result.turn.text for result in walked.results.values()] for walked in (one, straight)]
+    assert texts[0] == texts[1]
 
 
 def test_a_later_agent_of_the_text_method_reads_what_the_earlier_ones_wrote(lm):

@@ -72,6 +72,13 @@ def test_sampled_answers_depend_on_the_question_alone(family_lm):
     )
 
 
+@pytest.mark.parametrize("name", ["single", "latent", "latent parallel"])
+def test_a_model_whose_attention_is_its_own_answers_as_one_whose_questions_go_together(family, name):
+    one_by_one = tiny_model(family[0].config.model_type.removesuffix("_text"), packs=False)
+    settings = {**SETTINGS[name], "temperature": 0.9}
+    assert answers(one_by_one, settings, size=5) == answers(family[0], settings, size=5)
+
+
 def test_a_sliding_window_hides_what_the_model_would_not_see():
     narrow, wide = tiny_model("mistral", sliding_window=8), tiny_model("mistral", sliding_window=500)
     question = {"size": 1, "order": QUESTIONS[:1]}
