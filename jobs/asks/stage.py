@@ -12,13 +12,13 @@ from transformers.utils.logging import disable_progress_bar
 from jobs.asks.events import AgentLeftOut, Event, MethodBegins, ModelLoaded, Outcome
 from jobs.asks.show import Show
 from jobs.asks.watching import Watcher
+from pipeline.agents.lengths import lengths_of
 from pipeline.agents.rehearsal import rehearse
 from pipeline.agents.team import Alignments, build_team
 from pipeline.agents.walk import answer_batch
 from pipeline.config import ModelConfig
 from pipeline.engine import LanguageModel, load_model
 from pipeline.records import Question, Score
-from pipeline.runtime.lengths import lengths_of
 from pipeline.runtime.planned import PlannedRun
 from pipeline.scoring import final_part, grade, last_code_block, last_python_block
 

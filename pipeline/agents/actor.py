@@ -19,7 +19,7 @@ import ray
 from pipeline.agents.resident import forget_peak, peak_resident_bytes
 from pipeline.config import CARRIERS, ModelConfig, RunConfig
 from pipeline.graphs import CollaborationPlan
-from pipeline.records import LegOrder
+from pipeline.records import Assignment, LegOrder
 
 if TYPE_CHECKING:
     from pipeline.agents.agent import Agent
@@ -43,6 +43,14 @@ class Briefing:
     """The run's settings."""
     plan: CollaborationPlan
     """Who works together."""
+    questions: int = 0
+    """How many there are to ask."""
+    sample: tuple[Assignment, ...] = ()
+    """Some of them, by which replicas find out how many they have memory for where no number is set."""
+    most: int = 1
+    """Where no number is set, a replica works on so many at once at most."""
+    sharing: int = 1
+    """How many replicas share the memory of a machine or a GPU."""
     key: str = field(default_factory=lambda: uuid4().hex)
     """Goes with every order, so that a replica that was started anew unseen does not take one in ignorance."""
 
@@ -65,6 +73,10 @@ class ReplicaStatus:
     """Its process."""
     node: str = ""
     """The id of its node."""
+    at_once: int = 0
+    """Questions that it works on at once in the run, once it is briefed; 0 where nothing limits them."""
+    foretold_bytes: int = 0
+    """What its peak memory in the run is expected to be; 0 where it has no questions to tell by."""
 
 
 class Replica:
@@ -112,7 +124,8 @@ class Replica:
             return replace(self._status, failure=str(error))
         self._briefed_for = briefing.key
         seconds, self._loading = self._loading + time.perf_counter() - began, 0.0
-        return replace(self._status, notice=notice, load_seconds=seconds)
+        told = replace(self._status, at_once=self._crowd.at_once or 0, foretold_bytes=self._foretold)
+        return replace(told, notice=notice, load_seconds=seconds)
 
     @ray.method(concurrency_group="io")  # type: ignore[untyped-decorator]
     def prefetch(self, *_: Parcel) -> None:
@@ -196,13 +209,28 @@ class Replica:
         self._carrier = CARRIERS[config.execution.transport]
         keep = self._carrier.inputs
         self._team = build_team(lm, config, plan, keep_inputs=keep, alignments=self._alignments)
-        self._crowd = Crowd(RunningBatch(lm), at_once=config.execution.batch_size)
+        self._crowd = Crowd(RunningBatch(lm))  # in place of the last run's, whose memory is free from here on
+        self._foretold = self._size(briefing)
         forget_peak()
         for device in lm.devices:
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
         tied = plan.thinkers and config.collaboration.alignment == "ridge" and lm.tied
         return TIED if tied else ""
+
+    def _size(self, briefing: Briefing) -> int:
+        """Finds out how many questions it works on at once; returns what its peak memory is expected to be."""
+        from pipeline.agents.sizing import size_of
+
+        self._crowd.at_once = briefing.config.execution.batch_size
+        if not briefing.sample:
+            return 0
+        config, plan, sample = briefing.config, briefing.plan, briefing.sample
+        size = size_of(self._lm, config, plan, sample, most=briefing.most, sharing=briefing.sharing)
+        self._crowd.at_once = size.at_once
+        if size.fits:  # all at once, so that nothing moves later
+            self._crowd.batch.cache.reserve(rows=size.held.slots, columns=size.held.columns)
+        return size.peak_bytes
 
     def _check_device(self) -> None:
         """Ends the process if a fault has left the GPU unusable: else this replica would fail all questions to come."""

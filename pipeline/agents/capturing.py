@@ -26,6 +26,8 @@ from pipeline.records import Assignment, Question
 
 Vectors = NDArray[np.float32]
 """Rows of length D."""
+AT_A_TIME = 8
+"""Questions that are thought about together, where nothing else is set."""
 AT_ONCE = 512
 """Vectors that are compared with the whole vocabulary together."""
 
@@ -128,7 +130,7 @@ def think_aloud(
     """
     capture = Capture(lm)
     team = build_team(lm, config, plan, alignments=alignments, observer=capture)
-    size = config.execution.batch_size
+    size = config.execution.batch_size or AT_A_TIME
     for start in range(0, len(questions), size):
         batch = questions[start : start + size]
         walk([Assignment(question=question, source=question) for question in batch], team, list(plan.thinkers))

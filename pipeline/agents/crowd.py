@@ -17,12 +17,17 @@ from typing import Protocol
 
 import torch
 
+from pipeline.agents.spare import spare_memory
 from pipeline.engine import Row, RunningBatch
 
 log = logging.getLogger(__name__)
 
 MANY = 1 << 30
 """Questions at once where there is no limit."""
+SPARE = 0.06
+"""Share of a machine's memory that is left alone: Ray ends processes above 95 %, and the kernel soon after."""
+GRAIN = 1 << 26
+"""Bytes by which a cache grows before it is looked again how much memory there is."""
 
 
 class Question(Protocol):
@@ -62,6 +67,8 @@ class Crowd:
     def __init__(self, batch: RunningBatch, *, at_once: int | None = None) -> None:
         self.batch, self.at_once = batch, at_once
         self.notices: list[str] = []
+        self._looked = 0  # what the cache took when it was looked how much memory there is
+        self._told = 0  # notices that have been handed out
         self._waiting: deque[Question] = deque()
         self._active: list[Question] = []
         self._stepping = False
@@ -82,6 +89,12 @@ class Crowd:
                 self._step()
             finally:
                 self._release()
+
+    def news(self) -> tuple[str, ...]:
+        """The notices that nobody has been given yet."""
+        with self._changed:
+            begin, self._told = self._told, len(self.notices)
+            return tuple(self.notices[begin:])
 
     def answer_alone(self, question: Question) -> None:
         """Works on one question while no other is worked on."""
@@ -122,6 +135,7 @@ class Crowd:
         try:
             self._go_on()
             if self._active:
+                self._look()
                 self.batch.step()
                 self._go_on()
         except Exception as error:  # of the model, of its device or ours: everyone who is in the batch is hit
@@ -141,6 +155,23 @@ class Crowd:
                     raise
                 question.fail(released(error))
         self._active = [question for question in self._active if not question.done]
+
+    def _look(self) -> None:
+        """Refuses a step on a machine that is about to run out of memory: it would not refuse, but end this process.
+
+        One question alone is always tried.
+
+        Raises:
+            MemoryError: There is too little memory left.
+        """
+        if self.batch.lm.device.type != "cpu" or len(self._active) == 1:
+            return
+        taken = self.batch.cache.nbytes
+        if abs(taken - self._looked) < GRAIN:
+            return
+        self._looked = taken
+        if spare_memory().share < SPARE:
+            raise MemoryError(f"less than {SPARE:.0%} of the machine's memory is free")
 
     def _hit(self, error: Exception) -> None:
         """After a step that failed: with fewer questions at once where memory ran out, else it is everyone's fault."""

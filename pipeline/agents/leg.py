@@ -120,6 +120,7 @@ def play_leg(
         ),
         failed=tuple(failed.items()),
         parcel_bytes=tuple(parcel.nbytes for parcel in parcels),
+        notices=crowd.news(),
     )
     return report, [parcel if parcel.nbytes <= order.limit else None for parcel in parcels]
 

@@ -87,8 +87,7 @@ class Walk:
             Exception: A turn can't be begun or ended.
         """
         if self._turn and self._turn.row.done:
-            turn, self._turn = self._turn, None
-            self._book(self._team[self._left.pop(0)].end(turn))
+            self._book(self._ended(self._turn))
         while self._turn is None and self._left:
             agent = self._team[self._left[0]]
             request = collect(self.assignment, agent, [self.results[read] for read in agent.role.reads])
@@ -98,6 +97,11 @@ class Walk:
             else:
                 self._left.pop(0)
                 self._book(begun, agent)
+
+    def _ended(self, turn: UnderWay) -> TurnResult:
+        """What came of a turn; its slot is free from here on, if no memory is in it."""
+        self._turn = None
+        return self._team[self._left.pop(0)].end(turn)
 
     def fail(self, error: Exception) -> None:
         """Ends the walk, whatever it is at."""
@@ -109,7 +113,8 @@ class Walk:
         self.results[agent.role.name] = result
         for read in agent.role.reads:
             self.results[read] = _settled(self.results[read])
-        wanted = self._keep.union(*(self._team[role].role.reads for role in self._left))
+        read = [self._team[role].role.reads for role in self._left if self.assignment.source]  # else nobody gets it
+        wanted = self._keep.union(*read)
         for role in self.results.keys() - wanted:
             self.results[role] = replace(self.results[role], segment=None)
 

@@ -155,8 +155,8 @@ class ExecutionConfig:
     """How memory travels between replicas: object_store, reencode, or one of Ray Direct Transport's (alpha)."""
     max_crashes: int = 3
     """A question that kills its replica this often stays unscored."""
-    batch_size: int = 8
-    """Questions that a replica works on at once."""
+    batch_size: int | None = None
+    """Questions that a replica works on at once; by default as many as its memory has room for, which is said."""
     address: str | None = None
     """Ray cluster to use; without it the one of the surrounding job, else a new local one."""
 
@@ -172,7 +172,7 @@ class ExecutionConfig:
             # nothing travels between replicas then, so a transport would be recorded without having any effect
             stays = self.transport == "object_store"
             require(stays, "transport", self.transport, "object_store, with --placement colocated")
-        require(self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        require(self.batch_size is None or self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
 
 
 @dataclass(frozen=True, kw_only=True)

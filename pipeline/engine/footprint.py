@@ -3,7 +3,7 @@
 The model is built on the meta device, where tensors have shapes and no content, and reads one token there: what it
 then keeps are the shapes of its working memory, whatever its config calls them.
 
-Shapes: B rows, T new positions, C columns in use, D hidden size, V vocabulary.
+Shapes: B rows, S new positions of all of them, C columns in use, D hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from pipeline.config import AlignmentName, ModelConfig
 from pipeline.engine.cache import kv_shape
 from pipeline.engine.inspection import attention_windows
 from pipeline.engine.loading import first_line, number_format, usable_context
+from pipeline.engine.model import LanguageModel
 from pipeline.memory import KVShape
 
 META = torch.device("meta")
@@ -53,35 +54,29 @@ class Footprint:
         """Bytes of the weights in memory."""
         return self.parameters * self.shape.dtype.itemsize
 
-    @property
-    def key_share(self) -> float:
-        """The keys' part of a position's bytes; the rest are values."""
-        return self.shape.key_size / (self.shape.key_size + self.shape.value_size)
-
     def input_bytes(self, prompts: Sequence[int], latent_steps: int) -> list[int]:
         """Bytes of what turns are fed: int64 token ids of prompts with these lengths, then latent inputs."""
         latents = latent_steps * self.hidden_size * self.shape.dtype.itemsize
         return [8 * prompt + latents for prompt in prompts]
 
-    def working_bytes(self, rows: int, new: int, columns: int) -> int:
-        """Bytes that one forward needs besides weights and cache, at its widest: attention of a layer, or the logits.
+    def working_bytes(self, new: int, rows: int, columns: int) -> int:
+        """Bytes that one forward needs besides weights and cache, at its widest: a layer, or the logits.
 
-        Where rows are padded there is a mask, and with a mask transformers copies each key/value head for all query
-        heads that share it. Activations: inputs, queries, outputs, three of the feed-forward layer's.
+        A layer has inputs, queries, outputs and three vectors of its feed-forward part for each new position, and what
+        each of a prompt's positions may read, as truth and as number, for the query heads that share a key. Sampling
+        holds some copies of the logits in float32.
 
         Args:
-            rows: B.
-            new: T.
-            columns: C, the new ones included.
+            new: S, positions of prompts and of rows that think or write.
+            rows: B, questions that write.
+            columns: C of the longest slot.
         """
         shape, itemsize = self.shape, self.shape.dtype.itemsize
-        shared = self.query_heads > shape.heads
-        copies = rows * self.query_heads * columns * (shape.key_size + shape.value_size) * itemsize if shared else 0
-        mask = rows * new * columns * (1 + itemsize)
+        mask = new * (self.query_heads // shape.heads) * columns * (1 + itemsize)
         heads = self.query_heads * (shape.key_size + shape.value_size)
-        activations = rows * new * (4 * self.hidden_size + 3 * self.inner_size + heads) * itemsize
-        logits = rows * self.vocabulary * (itemsize + 2 * 4)  # sampling looks at them in float32
-        return max(copies + mask + activations, logits)
+        activations = new * (4 * self.hidden_size + 3 * self.inner_size + heads) * itemsize
+        logits = rows * self.vocabulary * (itemsize + 4 * 4)
+        return max(mask + activations, logits)
 
     def alignment_bytes(self, name: AlignmentName) -> tuple[int, int]:
         """Bytes that the alignment of hidden states keeps, and what making it takes for a moment at load.
@@ -122,6 +117,22 @@ def measure(config: ModelConfig, files: ModelFiles, *, device: str) -> Footprint
         raise ValueError(f"--model {files.name!r} can't hand over working memory: {first_line(error)}") from error
 
 
+def footprint_of_loaded(lm: LanguageModel) -> Footprint:
+    """The sizes of a model that is in memory."""
+    vocabulary, hidden_size = lm.causal_lm.get_input_embeddings().weight.shape
+    return Footprint(
+        architecture=lm.config.model_type,
+        parameters=sum(weight.numel() for weight in lm.causal_lm.parameters()),
+        shape=lm.shape,
+        hidden_size=hidden_size,
+        inner_size=_inner_size(lm.config, hidden_size),
+        query_heads=lm.config.num_attention_heads,
+        vocabulary=vocabulary,
+        context=lm.context,
+        context_note=lm.context_note,
+    )
+
+
 @torch.inference_mode()
 def footprint_of(hf_config: Any, dtype: torch.dtype, *, trust_remote_code: bool = False) -> Footprint:
     """The sizes of a model with this transformers config, in a number format.
@@ -146,9 +157,13 @@ def footprint_of(hf_config: Any, dtype: torch.dtype, *, trust_remote_code: bool 
         parameters=sum(weight.numel() for weight in causal_lm.parameters()),
         shape=replace(kv_shape(cache.past_key_values, META), dtype=dtype),
         hidden_size=hidden_size,
-        inner_size=getattr(config, "intermediate_size", None) or 4 * hidden_size,
+        inner_size=_inner_size(config, hidden_size),
         query_heads=config.num_attention_heads,
         vocabulary=vocabulary,
         context=context,
         context_note=note,
     )
+
+
+def _inner_size(config: Any, hidden_size: int) -> int:
+    return getattr(config, "intermediate_size", None) or 4 * hidden_size

@@ -112,8 +112,9 @@ class LanguageModel:
                 torch.cuda.synchronize(device)
 
     def cache(self, *, rows: int = 0, columns: int = 0) -> KVCache:
-        """A new cache for this model's keys and values; it grows when it must."""
-        return KVCache(self.shape, rows=rows, columns=columns, captured=self.graphs is not None)
+        """A new cache for this model's keys and values: of so many rows and columns, or by default one that grows."""
+        most = 0 if rows else self.context
+        return KVCache(self.shape, rows=rows, columns=columns, most=most, captured=self.graphs is not None)
 
     @torch.inference_mode()
     def open(self, memories: Sequence[Memory], *, columns: int) -> list[Slot]:

@@ -25,6 +25,8 @@ Move = Callable[[Tensor, Tensor], Tensor]
 
 GROWTH = 256
 """Columns by which a cache grows at least, so that long texts copy it rarely."""
+ROWS = 256
+"""Rows that a cache on a CPU keeps room for; more than that move it."""
 BUCKET = 512
 """Columns to a multiple of which a cache for captured steps grows: whenever it moves, they are captured anew."""
 SPARE = 8
@@ -37,34 +39,40 @@ class KVCache:
     Attributes:
         shape: What the model's keys and values look like.
         caches: Keys and values, one cache for each stage of the model.
-        rows: Slots allocated, R.
+        rows: Slots that there are, R.
         columns: Columns that slots use, C.
         spare: Columns allocated after them.
     """
 
-    def __init__(self, shape: KVShape, *, rows: int = 0, columns: int = 0, captured: bool = False) -> None:
+    def __init__(
+        self, shape: KVShape, *, rows: int = 0, columns: int = 0, most: int = 0, captured: bool = False
+    ) -> None:
         """Allocates it.
 
         Args:
             shape: What the model's keys and values look like.
             rows: Slots at first.
             columns: Columns at first.
+            most: Columns that a slot may come to need; where room for them costs nothing, the cache never moves.
             captured: Whether captured steps read it; it then moves rarely, and has spare columns.
         """
         self.spare = SPARE if captured else 0
         self.shape, self.rows, self.columns = shape, rows, self._bucket(columns)
-        self.caches = [StageCache(shape, stage, rows=rows, columns=self.allocated) for stage in shape.stages]
+        room = (ROWS, most) if most else (0, 0)
+        self.caches = [StageCache(shape, stage, rows=rows, columns=self.allocated, most=room) for stage in shape.stages]
         self._free = list(range(rows))
-        self._stale: dict[int, int] = {}  # of rows that were in use before, the columns
+        self._ends = [0] * rows  # columns of each row that something may be written in
 
     @property
     def allocated(self) -> int:
-        """Columns allocated, the spare ones included."""
+        """Columns of each row, the spare ones included."""
         return self.columns + self.spare
 
     @property
     def nbytes(self) -> int:
-        """Bytes allocated."""
+        """Bytes that it takes: of what slots hold where memory is taken as it is written to, else of all rows."""
+        if self._lazy:
+            return sum(self._ends) * self.shape.bytes_per_position
         return self.rows * self.allocated * self.shape.bytes_per_position
 
     @property
@@ -80,7 +88,7 @@ class KVCache:
     def reserve(self, *, rows: int = 0, columns: int = 0) -> None:
         """Makes room for at least so many rows and columns; what is there stays.
 
-        Segments that were cut before keep the old storage; their content does not change.
+        If it has to move, segments that were cut before keep the old storage; their content does not change.
         """
         if rows <= self.rows and columns <= self.columns:
             return
@@ -88,8 +96,9 @@ class KVCache:
             columns = max(columns, self.columns + GROWTH)
         rows, columns = max(rows, self.rows), self._bucket(max(columns, self.columns))
         for cache in self.caches:
-            cache.grow(rows, columns + self.spare)
+            cache.grow(rows, columns + self.spare, self._ends)
         for row in range(self.rows, rows):
+            self._ends.append(0)
             heapq.heappush(self._free, row)
         self.rows, self.columns = rows, columns
 
@@ -98,9 +107,8 @@ class KVCache:
         if not self._free:
             self.reserve(rows=self.rows + max(1, self.rows // 2))
         row = heapq.heappop(self._free)
-        # Attention of neighbours side by side reads past a slot's end with weight 0, and 0 * NaN would still be NaN.
-        for cache in self.caches:
-            cache.clear(row, self._stale.get(row, 0))
+        if self._ends[row]:  # attention of neighbours reads past a slot's end with weight 0, and 0 * NaN is NaN
+            self._clear(row)
         return Slot(self, row)
 
     def open(self, memory: Memory, *, columns: int, move: Move) -> Slot:
@@ -127,10 +135,27 @@ class KVCache:
         """So many columns; for captured steps more, so that with the spare ones they are a multiple of `BUCKET`."""
         return -(-(columns + self.spare) // BUCKET) * BUCKET - self.spare if self.spare else columns
 
-    def give_back(self, row: int, columns: int) -> None:
-        """Takes a row back, and with it some used columns; its slot calls this when nobody holds it any more."""
-        self._stale[row] = columns
+    def claim(self, row: int, columns: int) -> None:
+        """Makes room for so many columns of a row, which are about to be written to."""
+        if columns > self.columns:
+            self.reserve(columns=columns)
+        self._ends[row] = columns
+
+    def give_back(self, row: int) -> None:
+        """Takes a row back, with its memory where that goes; its slot calls this when nobody holds it any more."""
+        if self._lazy:
+            self._clear(row)
         heapq.heappush(self._free, row)
+
+    @property
+    def _lazy(self) -> bool:
+        """Whether memory is taken as it is written to."""
+        return all(cache.lazy for cache in self.caches)
+
+    def _clear(self, row: int) -> None:
+        for cache in self.caches:
+            cache.clear(row, self._ends[row])
+        self._ends[row] = 0
 
 
 class Slot:
@@ -153,13 +178,14 @@ class Slot:
         self.contents: tuple[ReferenceType[Tensor], ...] = ()
 
     def __del__(self) -> None:
-        self.cache.give_back(self.row, self.reserved)
+        self.cache.give_back(self.row)
 
     def reserve(self, columns: int) -> None:
         """Makes room for `columns` more positions."""
-        self.reserved = max(self.reserved, self.length + columns)
-        if self.length + columns > self.cache.columns:
-            self.cache.reserve(columns=self.length + columns)
+        end = self.length + columns
+        if end > self.reserved:
+            self.cache.claim(self.row, end)
+            self.reserved = end
 
     def holds(self, memory: Memory) -> bool:
         """Whether this is a memory, segment by segment, with nothing written after it and nobody writing."""

@@ -57,6 +57,8 @@ class LegReport(Shipment):
     """Questions that failed through a fault of ours, with the reason."""
     parcel_bytes: tuple[int, ...]
     """Sizes of the parcels, in the order of `send`."""
+    notices: tuple[str, ...] = ()
+    """What users should know of how it went."""
     seconds: float = 0.0
     """How long the leg took on the replica."""
     peak_bytes: int = 0

@@ -23,3 +23,7 @@ class Whereabouts(Record):
     """Its checkpoint."""
     fingerprint: str
     """What its working memory is valid for: weights and number format in short."""
+    at_once: int = 0
+    """Questions that it works on at once at most."""
+    foretold_bytes: int = 0
+    """What its peak memory is expected to be."""

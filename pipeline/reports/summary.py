@@ -85,6 +85,10 @@ class RunMetrics:
     """The largest replica's peak: device memory on a GPU, resident memory on a CPU."""
     startup_seconds: float = 0.0
     """From the command's start, or the end of its run before, to the first question being asked; 0 where not known."""
+    foretold_bytes: int = 0
+    """What it was expected to be before the run, with texts at their cap; 0 where nobody reckoned it."""
+    batch_size: int = 0
+    """Questions that each replica worked on at once at most: the number set, or the one that was chosen."""
     seconds_per_agent: dict[str, float] = field(default_factory=dict)
     """Wall time by role."""
     output_tokens_per_agent: dict[str, int] = field(default_factory=dict)

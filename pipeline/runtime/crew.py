@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
@@ -17,7 +18,7 @@ from pipeline.agents.actor import Briefing, Replica, ReplicaStatus
 from pipeline.config import CARRIERS, RunConfig
 from pipeline.runtime.direct import connect, disconnect
 from pipeline.runtime.flow import THREADS
-from pipeline.runtime.placement import Capacity, Resources, Seat, bundles, resources
+from pipeline.runtime.placement import Capacity, Resources, Seat, bundles, resources, sharing
 
 LOADING_SECONDS = 3600
 """How long replicas may take to get their resources and load, weights from the Hub included."""
@@ -49,11 +50,18 @@ class Crew:
     """What each of them got."""
     automatic: bool = False
     """Whether roles are split over them anew once it is known how long each takes."""
+    briefing: Briefing | None = None
+    """What they were told of the run, once they are briefed."""
 
     @property
     def notices(self) -> tuple[str, ...]:
         """What users should know of the models."""
         return tuple(dict.fromkeys(m.status.notice for m in self.members.values() if m.status.notice))
+
+    @property
+    def at_once(self) -> int:
+        """Questions that each of them works on at once in the run: as many as the one that takes the fewest."""
+        return max(1, min(member.status.at_once for member in self.members.values()))
 
     def store_bytes(self) -> int:
         """The smallest object store among the nodes of the replicas."""
@@ -129,6 +137,7 @@ def briefed(crew: Crew, seats: Sequence[Seat], briefing: Briefing) -> Crew:
         ValueError: The run can't be on these models.
         RayError: A replica has been lost.
     """
+    briefing = replace(briefing, most=max(1, -(-briefing.questions // len(seats))), sharing=_sharing(crew))
     statuses: list[ReplicaStatus] = ray.get([member.actor.brief.remote(briefing) for member in crew.members.values()])
     for status in statuses:
         if status.failure:
@@ -136,7 +145,14 @@ def briefed(crew: Crew, seats: Sequence[Seat], briefing: Briefing) -> Crew:
     told = zip(crew.members.values(), seats, statuses, strict=True)
     members = [replace(member, seat=seat, status=status) for member, seat, status in told]
     _check(members)  # one of them may have been started anew since it was loaded first
-    return replace(crew, members={member.seat.name: member for member in members})
+    return replace(crew, members={member.seat.name: member for member in members}, briefing=briefing)
+
+
+def _sharing(crew: Crew) -> int:
+    """How many replicas share the memory of a machine, or of a GPU, where the most do."""
+    if gpus := crew.resources.gpus:
+        return sharing(gpus) if gpus < 1 else 1
+    return max(Counter(member.status.node for member in crew.members.values()).values())
 
 
 def _together(count: int, share: Resources) -> tuple[PlacementGroup, list[dict[str, Any]]]:

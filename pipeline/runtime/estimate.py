@@ -13,15 +13,18 @@ from typing import Any
 
 import torch
 
+from pipeline.agents.fitting import LIKELY, MOST, PROCESS, at_once
+from pipeline.agents.lengths import Lengths, caps_of, lengths_of
 from pipeline.agents.rehearsal import rehearse
+from pipeline.agents.spare import spare_memory
 from pipeline.checkpoints import ModelFiles, model_files
 from pipeline.config import RunConfig
 from pipeline.engine.footprint import Footprint, measure
 from pipeline.engine.loading import first_line
-from pipeline.runtime.lengths import Lengths, caps_of, lengths_of, sampled
 from pipeline.runtime.needs import ReplicaNeeds, StoreNeeds, Team, replica_needs, store_needs
 from pipeline.runtime.placement import Capacity, Seat, seats, sharing
 from pipeline.runtime.planned import PlannedRun
+from pipeline.runtime.samples import sampled
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +35,8 @@ class Machine:
     """GPUs, CPUs and nodes."""
     gpu_bytes: int | None = None
     """Memory of one GPU; none if none can be seen."""
+    free_bytes: int | None = None
+    """Memory of the machine that is free; none if that is not known."""
 
     def device(self, config: RunConfig) -> str:
         """What replicas would compute on: `cuda` or `cpu`."""
@@ -101,6 +106,8 @@ class Forecast:
 
     sampled: int
     """Questions whose prompts were rendered."""
+    batch_size: int
+    """Questions that a replica works on at once: the number set, or the one that would be chosen here."""
     context: int
     """Positions that the model can use."""
     roles: tuple[RoleForecast, ...]
@@ -121,7 +128,8 @@ def this_machine() -> Machine:
     """The GPUs and CPUs that this process can use; a cluster's other nodes are not asked."""
     gpus = torch.cuda.device_count()
     gpu_bytes = torch.cuda.get_device_properties(0).total_memory if gpus else None
-    return Machine(capacity=Capacity(gpus=gpus, cpus=len(os.sched_getaffinity(0))), gpu_bytes=gpu_bytes)
+    capacity = Capacity(gpus=gpus, cpus=len(os.sched_getaffinity(0)))
+    return Machine(capacity=capacity, gpu_bytes=gpu_bytes, free_bytes=spare_memory().free_bytes)
 
 
 def models_of(run: PlannedRun, machine: Machine) -> dict[str, Loaded]:
@@ -159,16 +167,15 @@ def forecast(run: PlannedRun, models: Mapping[str, Loaded], machine: Machine) ->
     sample = sampled(run.assignments)
     loaded = models[config.model.of_role(run.plan.graph.answering.name)]
     parts = rehearse(sample, run.plan, tokenizer_of(loaded.files, config), config.model.chat_options)
-    lengths = lengths_of(
-        parts,
-        handover=config.collaboration.handover,
-        caps=caps_of(run.plan, config.decoding),
-        context=loaded.footprint.context,
-    )
+    caps, size = caps_of(run.plan, config.decoding), loaded.footprint
+    lengths = lengths_of(parts, handover=config.collaboration.handover, caps=caps, context=size.context)
+    short = {role: min(cap, LIKELY) for role, cap in caps.items()}
+    likely = lengths_of(parts, handover=config.collaboration.handover, caps=short, context=size.context)
+    count = config.execution.batch_size or _chosen(run, likely, size, len(seated), machine)
     team = Team(
         config=config,
         plan=run.plan,
-        rows=lengths.rows(min(config.execution.batch_size, len(run.assignments))),
+        rows=lengths.rows(min(count, len(run.assignments))),
         sizes={name: one.footprint for name, one in models.items()},
         device=machine.device(config),
     )
@@ -177,6 +184,7 @@ def forecast(run: PlannedRun, models: Mapping[str, Loaded], machine: Machine) ->
     unit = loaded.footprint.shape.bytes_per_position
     return Forecast(
         sampled=len(sample),
+        batch_size=count,
         context=loaded.footprint.context,
         roles=tuple(_role_forecast(role, lengths, handed[role]) for role in run.roles),
         memory_bytes=Range.of([unit * sum(row) for row in zip(*thought, strict=True)] or [0]),
@@ -185,6 +193,20 @@ def forecast(run: PlannedRun, models: Mapping[str, Loaded], machine: Machine) ->
         replicas=replica_needs(seated, team),
         store=store_needs(seated, team),
     )
+
+
+def _chosen(run: PlannedRun, likely: Lengths, size: Footprint, replicas: int, machine: Machine) -> int:
+    """The number that replicas on this machine would choose."""
+    device, each = machine.device(run.config), run.config.execution.gpus_per_replica or 1.0
+    most = -(-len(run.assignments) // replicas)
+    memory = machine.gpu_bytes if device == "cuda" else machine.free_bytes
+    if memory is None:
+        return min(most, MOST[device])
+    sharers = replicas if device == "cpu" else sharing(each) if each < 1 else 1
+    alignment = sum(size.alignment_bytes(run.config.collaboration.alignment)[:1]) if run.plan.thinkers else 0
+    free = int(memory * max(each, 1.0)) if device == "cuda" else memory
+    free = free // sharers - size.weight_bytes - alignment - PROCESS[device]
+    return at_once(likely, size, device, free_bytes=max(free, 0), most=most)
 
 
 def tokenizer_of(files: ModelFiles, config: RunConfig) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from ray.exceptions import RayError
@@ -20,6 +20,7 @@ from pipeline.runtime.history import Tally
 from pipeline.runtime.posts import BrokenCrewError
 from pipeline.runtime.progress import Report, Share, progress, progress_of_all
 from pipeline.runtime.results import RunFolder
+from pipeline.runtime.samples import sampled
 from pipeline.runtime.sharding import stream_predictions
 from pipeline.runtime.sweeps import ENOUGH, end_sweeps
 from pipeline.runtime.tracked import ToldRun, is_told, told
@@ -157,8 +158,13 @@ def _own_progress(request: RunRequest, done: int) -> AbstractContextManager[Repo
 
 
 def _summary(request: RunRequest, rows: Sequence[Prediction], run_id: str) -> RunMetrics:
-    graph, path = request.plan.graph.name, str(request.folder.path)
-    return summarize(rows, request.config, graph=graph, run_id=run_id, run_dir=path)
+    graph, path, facts = request.plan.graph.name, str(request.folder.path), read_facts(request.folder)
+    metrics = summarize(rows, request.config, graph=graph, run_id=run_id, run_dir=path)
+    return replace(
+        metrics,
+        batch_size=facts.get("batch_size", request.config.execution.batch_size or 0),
+        foretold_bytes=max((one.get("foretold_bytes", 0) for one in facts.get("replicas", [])), default=0),
+    )
 
 
 def _ask(
@@ -169,7 +175,7 @@ def _ask(
     finished = {row.question_id for row in done}
     todo = [assignment for assignment in request.assignments if assignment.question.id not in finished]
     keep = request.folder.append
-    briefing = Briefing(config=request.config, plan=request.plan)
+    briefing = Briefing(config=request.config, plan=request.plan, questions=len(todo), sample=tuple(sampled(todo)))
     stream = stream_predictions(todo, briefing, crews, attempt=attempt, say=report.say, rescue=keep, meanwhile=run.open)
     with closing(stream):
         for batch in stream:
@@ -201,7 +207,8 @@ def _note_replicas(folder: RunFolder, replicas: Sequence[Whereabouts]) -> None:
                 f"--model {replica.model!r} is not what it was when the run began (fingerprint {before}, now "
                 f"{replica.fingerprint}): its weights or its number format differ; set --dtype, or start a new run"
             )
-    note(folder, replicas=[asdict(one) for one in replicas], fingerprints=models)
+    at_once = {"batch_size": min(one.at_once for one in replicas)} if replicas else {}
+    note(folder, replicas=[asdict(one) for one in replicas], fingerprints=models, **at_once)
 
 
 def _unanswered(request: RunRequest, rows: Sequence[Prediction], attempt: int) -> list[Prediction]:

@@ -93,9 +93,14 @@ def _read(path: Path, name: str, texts: bool) -> FinishedRun:
         graph=graph.read_text("utf-8") if graph.is_file() else "",
         metrics=metrics,
         rows=rows,
-        execution={key: settings[key] for key in EXECUTION},
+        execution={key: settings[key] for key in EXECUTION} | _chosen(metrics),
         git_commit=str(folder.read_json("run.json").get("git_commit", "")),
     )
+
+
+def _chosen(metrics: RunMetrics) -> dict[str, int]:
+    """How many questions were worked on at once, which the settings may have left open."""
+    return {"batch_size": metrics.batch_size} if metrics.batch_size else {}
 
 
 def _metrics(folder: RunFolder) -> RunMetrics:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby
 
+from pipeline.agents.fitting import PROCESS, Held, held
+from pipeline.agents.lengths import Lengths
 from pipeline.config import CARRIERS, RunConfig
 from pipeline.engine.footprint import Footprint
 from pipeline.graphs import CollaborationPlan
-from pipeline.runtime.caches import moments
+from pipeline.runtime.flow import Flow
 from pipeline.runtime.legs import Itinerary, Leg
-from pipeline.runtime.lengths import Lengths
 from pipeline.runtime.placement import Seat
-from pipeline.runtime.router import DEPTH
 from pipeline.runtime.sizes import MARGIN, SHARE
-
-ALLOWANCE = 1 << 30
-"""Bytes for everything that is not counted: the process and its libraries or the CUDA context, kernels' workspaces."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,12 +37,13 @@ class ReplicaNeeds:
     """Cache at the worst moment, every text at its cap."""
     working_bytes: int
     """What that moment takes besides cache: activations, or parcels that come and go."""
-    allowance_bytes: int
+    process_bytes: int
     """For everything else."""
+
+    running_bytes: int
+    """All of it at the worst moment of the run itself: weights, alignment, cache, work and process."""
     peak_bytes: int
-    """All of it at the worst moment: weights, alignment, then loading or cache and work, allowance."""
-    most_bytes: int
-    """The same where texts end one after another just before the cap, and the cache is copied to let them go."""
+    """All of it at the worst moment, loading included."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +71,7 @@ class Team:
     plan: CollaborationPlan
     """Who works together."""
     rows: Lengths
-    """A batch of questions."""
+    """As many questions as a replica works on at once."""
     sizes: Mapping[str, Footprint]
     """The checkpoints."""
     device: str
@@ -85,9 +83,14 @@ class Team:
         hands_over = self.config.collaboration.memory != "none" and bool(self.plan.thinkers)
         return Itinerary(plan=self.plan, carrier=CARRIERS[self.config.execution.transport], hands_over=hands_over)
 
+    @property
+    def flow(self) -> Flow:
+        """How questions come to a replica."""
+        return Flow(at_once=len(self.rows.turns[0].prompts), serial=self.itinerary.carrier.direct)
+
     def parcel_bytes(self, role: str, size: Footprint) -> int:
-        """What the memory of a role for the batch is as a parcel."""
-        turn = self.rows.of(role)
+        """What the memory of a role is as a parcel, for a batch of the longest of these questions."""
+        turn = self.rows.rows(self.flow.batch).of(role)
         if not self.itinerary.carrier.inputs:
             return sum(turn.handed) * size.shape.bytes_per_position
         return sum(size.input_bytes(turn.prompts, turn.latent_steps or 0))
@@ -115,8 +118,9 @@ def _needs(seats: Sequence[Seat], leg: Leg, legs: Sequence[Leg], team: Team) -> 
     align = (0, 0)
     if team.plan.thinkers:  # every replica makes it, whatever it plays
         align = size.alignment_bytes(team.config.collaboration.alignment)
-    expected, late = _batch_bytes(leg, legs, size, team)
-    fixed = size.weight_bytes + align[0] + ALLOWANCE
+    held_here, parcels = _held(leg, legs, size, team), _parcels(leg, legs, size, team)
+    fixed = size.weight_bytes + align[0] + PROCESS[team.device]
+    work = held_here.nbytes + parcels
     return ReplicaNeeds(
         names=tuple(seat.name for seat in seats),
         roles=leg.roles,
@@ -124,36 +128,33 @@ def _needs(seats: Sequence[Seat], leg: Leg, legs: Sequence[Leg], team: Team) -> 
         weight_bytes=size.weight_bytes,
         alignment_bytes=align[0],
         loading_bytes=align[1],
-        cache_bytes=expected[0],
-        working_bytes=expected[1],
-        allowance_bytes=ALLOWANCE,
-        peak_bytes=fixed + max(align[1], sum(expected)),
-        most_bytes=fixed + max(align[1], sum(expected), sum(late)),
+        cache_bytes=held_here.cache_bytes,
+        working_bytes=held_here.working_bytes + parcels,
+        process_bytes=PROCESS[team.device],
+        running_bytes=fixed + work,
+        peak_bytes=fixed + max(align[1], work),
     )
 
 
-def _batch_bytes(leg: Leg, legs: Sequence[Leg], size: Footprint, team: Team) -> tuple[tuple[int, int], tuple[int, int]]:
-    """Cache and other bytes at the worst moment of a batch: with all texts at their cap, and at the worst of all."""
-    itinerary, unit = team.itinerary, size.shape.bytes_per_position
-    came = itinerary.parcels(leg)
+def _held(leg: Leg, legs: Sequence[Leg], size: Footprint, team: Team) -> Held:
+    """What a leg's turns hold of the cache."""
+    itinerary = team.itinerary
+    came, sent = itinerary.parcels(leg), itinerary.sent(leg, legs)
     turns = [team.rows.of(role) for role in leg.roles]
-    if itinerary.carrier.inputs:  # what came as inputs is computed again, into a cache like its maker's
-        turns = [*(replace(team.rows.of(role), at_once=True) for role in came), *turns]
-    received = {} if itinerary.carrier.inputs else {role: team.rows.of(role).handed for role in came}
-    # On a CPU what came are views of the object store, which is not the replica's memory.
-    arrived = sum(team.parcel_bytes(role, size) for role in came) if team.device == "cuda" else 0
-    found = moments(turns, key_share=size.key_share, received=received)
-    points = [
-        (int(m.cells * unit), arrived + (size.working_bytes(m.rows, m.new, m.columns) if m.new else 0), m.late)
-        for m in found
-    ]
-    if parcels := [team.parcel_bytes(role, size) for role in itinerary.sent(leg, legs)]:
-        packing = max(parcels) if team.device == "cuda" else sum(parcels)  # from a GPU one after another to the host
-        held = [cache for cache, _, late in points if not late][-1]
-        points.append((held, arrived + packing, False))
-    worst = max(points, key=lambda point: point[0] + point[1])
-    usual = max((point for point in points if not point[2]), key=lambda point: point[0] + point[1])
-    return usual[:2], worst[:2]
+    if itinerary.carrier.inputs:  # what came as inputs is computed again, into slots like its maker's
+        turns = [*(team.rows.of(role) for role in came), *turns]
+        return held(turns, size, team.device, keep=sent)
+    received = {role: team.rows.of(role).handed for role in came}
+    return held(turns, size, team.device, keep=sent, received=received)
+
+
+def _parcels(leg: Leg, legs: Sequence[Leg], size: Footprint, team: Team) -> int:
+    """What parcels take that come and go, if they take any of the replica's own memory."""
+    came, sent = team.itinerary.parcels(leg), team.itinerary.sent(leg, legs)
+    going = [team.parcel_bytes(role, size) for role in sent]
+    if team.device == "cpu":  # what came are views of the object store, which is not the replica's memory
+        return sum(going)
+    return sum(team.parcel_bytes(role, size) for role in came) + max(going, default=0)  # packed one after another
 
 
 def store_needs(seats: Sequence[Seat], team: Team) -> StoreNeeds | None:
@@ -169,7 +170,7 @@ def store_needs(seats: Sequence[Seat], team: Team) -> StoreNeeds | None:
         return None
     size = team.sizes[seats[0].model]
     parcel = max(team.parcel_bytes(role, size) for role in sent)
-    claim, under_way = int(MARGIN * parcel * itinerary.senders()), DEPTH * len(seats)
+    claim, under_way = int(MARGIN * parcel * itinerary.senders()), team.flow.depth * len(seats)
     return StoreNeeds(
         parcel_bytes=parcel,
         batch_bytes=claim,

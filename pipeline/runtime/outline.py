@@ -89,7 +89,7 @@ def _placement(run: PlannedRun, seated: Sequence[Seat], machine: Machine, automa
     execution, device = run.config.execution, machine.device(run.config)
     each = "a share of the CPUs" if device == "cpu" else f"--gpus-per-replica {execution.gpus_per_replica or 1:g}"
     way = f", memory by {execution.transport}" if execution.placement == "spread" and run.plan.thinkers else ""
-    yield f"replicas: {len(seated)}, {execution.placement}, each with {each}, batches of {execution.batch_size}{way}"
+    yield f"replicas: {len(seated)}, {execution.placement}, each with {each}{way}"
     for roles, group in groupby(seated, key=lambda seat: seat.roles):
         names = [seat.name for seat in group]
         span = names[0] if len(names) == 1 else f"{names[0]}..{names[-1]}"
@@ -129,7 +129,9 @@ def _task(run: PlannedRun, told: Forecast, cautions: Sequence[str], machine: Mac
         left, handed = _bytes(told.memory_bytes), _bytes(told.handover_bytes)
         yield f"  memory of a question: {left} left behind, {handed} handed over in {told.hops} hops"
     device = "GPU" if machine.device(run.config) == "cuda" else "CPU"
-    yield f"  a replica ({device}) with {min(run.config.execution.batch_size, len(run.assignments))} of the longest:"
+    count = min(told.batch_size, len(run.assignments))
+    why = "" if run.config.execution.batch_size else ", as many as there is memory for on this machine, or as there are"
+    yield f"  a replica ({device}) with {count} of the longest at once{why}:"
     for needs in told.replicas:
         yield f"    {', '.join(needs.roles)}: {_needs(needs)}"
     if store := told.store:
@@ -144,12 +146,10 @@ def _task(run: PlannedRun, told: Forecast, cautions: Sequence[str], machine: Mac
 
 def _needs(needs: ReplicaNeeds) -> str:
     load = f" (or {in_words(needs.loading_bytes)} while loading)" if needs.loading_bytes else ""
-    most = f"; {in_words(needs.most_bytes)} at most, where texts end one by one near the cap"
     return (
         f"{in_words(needs.peak_bytes)} = weights {in_words(needs.weight_bytes)} + alignment "
         f"{in_words(needs.alignment_bytes)} + cache {in_words(needs.cache_bytes)} + work "
-        f"{in_words(needs.working_bytes)}{load} + {in_words(needs.allowance_bytes)} for the rest"
-        f"{most if needs.most_bytes > needs.peak_bytes else ''}"
+        f"{in_words(needs.working_bytes)}{load} + {in_words(needs.process_bytes)} for the process and its libraries"
     )
 
 
@@ -163,11 +163,10 @@ def _cautions(run: PlannedRun, told: Forecast, machine: Machine) -> list[str]:
             ends = "such questions stay unscored" if lost else "texts are cut off there"
             found.append(f"the {role.role} comes to {all_of_it} positions, and the context has {told.context}; {ends}")
     for needs in told.replicas:
-        usual, most = (machine.on_one_gpu(size, run.config) for size in (needs.peak_bytes, needs.most_bytes))
-        if machine.device(run.config) == "cuda" and machine.gpu_bytes is not None and most > machine.gpu_bytes:
-            may = "is not enough" if usual > machine.gpu_bytes else "may not be enough"
+        wanted = machine.on_one_gpu(needs.peak_bytes, run.config)
+        if machine.device(run.config) == "cuda" and machine.gpu_bytes is not None and wanted > machine.gpu_bytes:
             found.append(
-                f"a GPU's {in_words(machine.gpu_bytes)} {may} for the {in_words(usual)} to {in_words(most)} that "
+                f"a GPU's {in_words(machine.gpu_bytes)} are not enough for the {in_words(wanted)} that "
                 f"{', '.join(needs.names)} need of it; lower --batch-size or --max-new-tokens"
             )
     return found

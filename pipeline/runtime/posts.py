@@ -74,6 +74,11 @@ class Posts:
         """The replicas that are not gone for good, by name."""
         return {name: member for name, member in self._members.items() if name not in self._missing}
 
+    def tell(self, seat: str, notices: Sequence[str]) -> None:
+        """Hands on what a replica has noticed."""
+        for notice in notices:
+            self._say(f"replica {seat}: {notice}")
+
     async def take(
         self, leg: Leg, order: LegOrder, parcels: Sequence[Any], *, alone: bool = False
     ) -> tuple[LegReport, dict[str, Any]]:

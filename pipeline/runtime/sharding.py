@@ -85,7 +85,7 @@ def stream_predictions(
         import_ahead()
 
     with crews.at_work(briefing, say, prepare) as crew:
-        run = Run(crew, briefing, attempt=attempt, say=say)
+        run = Run(crew, crew.briefing or briefing, attempt=attempt, say=say)
         yield StreamedBatch(predictions=[], notices=crew.notices)
         with run.started(batches_of(assignments, run.flow.batch), rescue) as stream:
             yield from stream
@@ -117,7 +117,8 @@ class Run:
         posts = {
             name: Post(roles=frozenset(m.seat.roles), model=m.seat.model, node=m.status.node) for name, m in members
         }
-        self.flow = Flow(at_once=execution.batch_size, serial=carrier.direct)
+        self._at_once = execution.batch_size or crew.at_once
+        self.flow = Flow(at_once=self._at_once, serial=carrier.direct)
         self._router = Router(posts, self._models, budget=self._sizes.budget, depth=self.flow.depth)
         half = int(cluster_capacity().cpus / 2)  # of the CPUs; the other one is the replicas'
         self._scoring = Scoring(
@@ -214,6 +215,8 @@ class Run:
                 pid=member.status.pid,
                 model=member.seat.model,
                 fingerprint=member.status.fingerprint,
+                at_once=self._at_once,
+                foretold_bytes=member.status.foretold_bytes,
             )
             for name, member in members.items()
         )
@@ -225,7 +228,8 @@ class Run:
     def describe(self) -> str:
         """The plan in words: which replica plays what, where, and how memory travels."""
         execution, roles = self._config.execution, self._itinerary.roles
-        each = f"each on {execution.batch_size} questions at once"
+        why = "" if execution.batch_size else " (as many as there is memory for, or as there are)"
+        each = f"each on {self._at_once} questions at once{why}"
         lines = [f"plan: {execution.placement}, {len(self._crew.members)} replicas, {each}"]
         if self._sizes.budget and execution.placement == "spread":
             lines[0] += f", memory by {execution.transport}, at most {self._sizes.budget / 1e6:.0f} MB under way a node"

@@ -1,12 +1,14 @@
 """Sizes of a model from its config alone: what the loaded model has, to the byte."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from transformers import MambaConfig, Qwen3Config
 
 from pipeline.checkpoints import ModelFiles
 from pipeline.config import ModelConfig
-from pipeline.engine.footprint import footprint_of, measure
+from pipeline.engine.footprint import footprint_of, footprint_of_loaded, measure
 
 QWEN3 = {
     "Qwen3-4B": ((2560, 9728, 36, 32, True), 4_022_468_096, 147_456),
@@ -57,8 +59,13 @@ def test_the_alignment_keeps_a_square_matrix_and_the_identity_none(llama):
 
 def test_a_forward_takes_more_with_more_rows_positions_and_columns(llama):
     size = footprint_of(llama.causal_lm.config, torch.float32)
-    few = size.working_bytes(2, 50, 100)
-    assert few < min(size.working_bytes(3, 50, 100), size.working_bytes(2, 60, 100), size.working_bytes(2, 50, 110))
+    few = size.working_bytes(50, 1, 100)
+    assert few < min(size.working_bytes(60, 1, 100), size.working_bytes(50, 100, 100), size.working_bytes(50, 1, 110))
+
+
+def test_a_loaded_model_has_the_sizes_that_its_config_tells(family_lm):
+    told = footprint_of(family_lm.causal_lm.config, torch.float32)
+    assert footprint_of_loaded(family_lm) == replace(told, shape=family_lm.shape)
 
 
 def test_a_model_without_keys_and_values_is_refused_in_one_line(tmp_path):
