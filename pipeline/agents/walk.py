@@ -113,8 +113,8 @@ class Walk:
         self.results[agent.role.name] = result
         for read in agent.role.reads:
             self.results[read] = _settled(self.results[read])
-        read = [self._team[role].role.reads for role in self._left if self.assignment.source]  # else nobody gets it
-        wanted = self._keep.union(*read)
+        left = self._left if self.assignment.source else ()  # without a source nobody gets anything
+        wanted = self._keep.union(*(self._team[role].role.reads for role in left))
         for role in self.results.keys() - wanted:
             self.results[role] = replace(self.results[role], segment=None)
 

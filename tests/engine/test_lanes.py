@@ -1,13 +1,12 @@
 """Lanes: whatever lies side by side in one forward, every position sees its own slot up to itself, and nothing else."""
 
 import random
-from functools import partial
 
 import pytest
 import torch
 
 from pipeline.engine import lanes as lanes_module
-from pipeline.engine.attention import capped, fused, on_lanes
+from pipeline.engine.attention import Kernel, on_lanes
 from pipeline.engine.lanes import Lanes
 from pipeline.memory import KVCache, KVShape, Memory
 from tiny import FAMILIES, tiny_model
@@ -66,7 +65,7 @@ def test_attention_of_lanes_is_attention_by_its_definition(mix, window, softcap,
     before = keys_RNCH.clone()
     lanes.write(keys_RNCH, keys_1NSH)
     lanes.write(values_RNCH, values_1NSH)
-    kernel = partial(capped, scale=None, softcap=softcap) if softcap else partial(fused, scale=None)
+    kernel = Kernel(scale=None, softcap=softcap)
     found_1SQH = lanes.attend(query_1QSH, keys_RNCH, values_RNCH, kernel)
     place = 0
     for row, count in counts.items():
