@@ -167,7 +167,6 @@ class Driver:
             leg, order, [batch.parcels[name] for name in names], alone=batch.crashes > 0
         )
         self.legs += 1
-        self._posts.tell(leg.seat, report.notices)
         self._weigh(batch, order, report)
         batch.book(leg, asked, report)
         self._router.took(batch.key, leg.roles, report.seconds)

@@ -74,11 +74,6 @@ class Posts:
         """The replicas that are not gone for good, by name."""
         return {name: member for name, member in self._members.items() if name not in self._missing}
 
-    def tell(self, seat: str, notices: Sequence[str]) -> None:
-        """Hands on what a replica has noticed."""
-        for notice in notices:
-            self._say(f"replica {seat}: {notice}")
-
     async def take(
         self, leg: Leg, order: LegOrder, parcels: Sequence[Any], *, alone: bool = False
     ) -> tuple[LegReport, dict[str, Any]]:
@@ -99,7 +94,10 @@ class Posts:
         if leg.seat in self._missing:  # gone since the batch was routed
             raise LostError(f"replica {leg.seat} is gone", blamed=False, memory=False)
         async with self._gates[leg.seat].passed(alone=alone):
-            return await self._send(leg, order, parcels)
+            report, sent = await self._send(leg, order, parcels)
+        for notice in report.notices:
+            self._say(f"replica {leg.seat}: {notice}")
+        return report, sent
 
     async def _send(self, leg: Leg, order: LegOrder, parcels: Sequence[Any]) -> tuple[LegReport, dict[str, Any]]:
         queue, actor, run = self._queues[leg.seat], self._members[leg.seat].actor, self._briefing.key
