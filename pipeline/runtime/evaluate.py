@@ -162,7 +162,7 @@ def _summary(request: RunRequest, rows: Sequence[Prediction], run_id: str) -> Ru
     metrics = summarize(rows, request.config, graph=graph, run_id=run_id, run_dir=path)
     return replace(
         metrics,
-        batch_size=facts.get("batch_size", request.config.execution.batch_size or 0),
+        batch_size=facts.get("batch_size") or request.config.execution.batch_size or 0,
         foretold_bytes=max((one.get("foretold_bytes", 0) for one in facts.get("replicas", [])), default=0),
     )
 

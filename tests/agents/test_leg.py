@@ -4,7 +4,9 @@ from dataclasses import replace
 
 import pytest
 
+from pipeline.agents.crowd import Crowd
 from pipeline.agents.leg import play_leg
+from pipeline.engine import RunningBatch
 from pipeline.records import LegOrder, Question
 from relay import APART, MIXED, QUESTIONS, Relay, replica_model, told
 from tiny import tiny_model
@@ -148,3 +150,22 @@ def test_memory_of_another_checkpoint_is_read_where_the_run_has_it_and_refused_e
     read = Relay(models=models.__getitem__, accepts=accepts).answers(("r0", "r1", "r1", "r1"), work)
     assert not any(answer.error for answer in read)
     assert told(read) != told(Relay().at_home(work))
+
+
+def test_what_a_replica_notices_goes_with_the_report_of_one_leg():
+    relay = Relay(method="single")
+    crowd = Crowd(RunningBatch(replica_model(0)))
+    crowd.notices.append("memory ran out")
+    order = LegOrder(
+        key="o",
+        roles=("solver",),
+        assignments=tuple(relay.work()),
+        earlier=(),
+        parcels=(),
+        send=(),
+        limit=1,
+        accepts=(),
+    )
+    team = relay.teams["r0"]
+    reports = [play_leg(team, "r0", relay.carrier, order, [], fetching=0.0, crowd=crowd) for _ in "ab"]
+    assert [report.notices for report, _ in reports] == [("memory ran out",), ()]

@@ -1,6 +1,7 @@
 """What a run notes of its replicas, what it refuses to go on with, and what several runs cost each other."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from pipeline.config import RunConfig
 from pipeline.graphs import plan_for
 from pipeline.records import Whereabouts
 from pipeline.runtime import evaluate
-from pipeline.runtime.evaluate import BrokenRunError, RunRequest, _note_replicas, evaluate_all
+from pipeline.runtime.evaluate import BrokenRunError, RunRequest, _note_replicas, _summary, evaluate_all
 from pipeline.runtime.results import RunFolder
 
 
@@ -30,6 +31,17 @@ def test_where_replicas_are_is_in_the_run_folder_beside_the_run_id(folder):
     assert noted["run_id"] == "abc"
     assert [(one["name"], one["pid"]) for one in noted["replicas"]] == [("r0", 1)]
     assert noted["fingerprints"] == {"m": "f1"}
+
+
+def test_how_many_questions_were_worked_on_at_once_and_what_was_foretold_stay_with_the_run(folder):
+    replicas = [replace(replica("f1"), at_once=12, foretold_bytes=size) for size in (5, 7)]
+    _note_replicas(folder, replicas)
+    assert json.loads((folder.path / "run.json").read_text())["batch_size"] == 12
+    config = RunConfig()
+    plan = plan_for(config.collaboration)
+    request = RunRequest(config=config, plan=plan, assignments=[], folder=folder, store=folder.path)
+    metrics = _summary(request, [], "id")
+    assert (metrics.batch_size, metrics.foretold_bytes) == (12, 7)
 
 
 def test_a_model_that_is_not_the_one_that_the_run_began_with_is_refused(folder):

@@ -1,5 +1,6 @@
 """Run folders read back for a comparison: which ones, and what they are called."""
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -59,3 +60,11 @@ def test_a_run_tells_its_code_and_where_it_was_computed(tmp_path):
     assert run.git_commit == "abc"
     assert run.execution["batch_size"] == 3
     assert "batch_size" not in run.settings
+
+
+def test_a_run_whose_settings_leave_the_batch_size_open_tells_the_one_that_was_chosen(tmp_path):
+    folder = run_folder(tmp_path / "run", rows_of([True])).resolve()
+    assert read_runs([folder])[folder].execution["batch_size"] is None
+    metrics = json.loads((folder / "metrics.json").read_text())
+    (folder / "metrics.json").write_text(json.dumps({**metrics, "batch_size": 24}))
+    assert read_runs([folder])[folder].execution["batch_size"] == 24

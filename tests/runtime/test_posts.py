@@ -136,3 +136,20 @@ class Recording:
     def __init__(self):
         self.calls = []
         self.prefetch = SimpleNamespace(remote=lambda *told: self.calls.append(told))
+
+
+class Short:
+    """An actor whose memory runs out on the way."""
+
+    def __init__(self):
+        self.take_leg = Call(self._take)
+
+    async def _take(self, *_):
+        return LegReport(turns=(), failed=(), parcel_bytes=(), notices=("memory ran out",))
+
+
+def test_what_a_replica_has_noticed_is_said_with_its_name(monkeypatch):
+    said = []
+    posts = posts_of(monkeypatch, Short, said.append, r0="m")
+    asyncio.run(posts.take(Leg(seat="r0", roles=("solver",)), ORDER, []))
+    assert said == ["replica r0: memory ran out"]
