@@ -1,7 +1,6 @@
 """Posts: replicas that die for good, with actors that only pretend."""
 
 import asyncio
-from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -119,23 +118,6 @@ def test_a_replica_that_came_back_unseen_is_briefed_before_it_is_asked_again_and
 
     asyncio.run(work())
     assert ["died" in said[0], "is back after" in said[1]] == [True, True]
-
-
-def test_a_parcel_sent_ahead_is_no_argument_itself_or_later_orders_would_wait_until_it_has_come(monkeypatch):
-    posts = posts_of(monkeypatch, r0="m", r1="m")
-    far = replace(posts.members["r0"], status=ReplicaStatus(node="elsewhere"), actor=Recording())
-    monkeypatch.setattr(posts, "_members", {**posts.members, "r0": far})
-    parcel = SimpleNamespace()
-    posts.prefetch("r0", "r1", parcel)
-    assert far.actor.calls == [([parcel],)]
-
-
-class Recording:
-    """An actor that keeps what it is told to fetch ahead."""
-
-    def __init__(self):
-        self.calls = []
-        self.prefetch = SimpleNamespace(remote=lambda *told: self.calls.append(told))
 
 
 class Short:
