@@ -86,9 +86,22 @@ class Crowd:
                     return
                 self._stepping = True
             try:
-                self._step()
+                self._step_until(questions)
             finally:
                 self._release()
+
+    def _step_until(self, questions: Sequence[Question]) -> None:
+        """Steps until some questions are done, or a caller waits to have the batch alone and may have it.
+
+        Others' are done meanwhile. A thread that goes on keeps its helpers in matrix products awake; handing every step
+        to whoever comes first would wake all of them for each.
+        """
+        while not all(one.done for one in questions) and (self._active or not self._wanted):
+            at_work = set(map(id, self._active))
+            self._step()
+            if at_work - set(map(id, self._active)):  # somebody may be waiting for what has just been done
+                with self._changed:
+                    self._changed.notify_all()
 
     def news(self) -> tuple[str, ...]:
         """The notices that nobody has been given yet."""
