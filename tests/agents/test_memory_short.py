@@ -69,6 +69,7 @@ def at_work(llama):
 def test_a_process_that_gets_no_more_memory_goes_on_with_fewer_questions_and_gives_the_same_answers():
     command = [sys.executable, "-c", SCRIPT, str(120 << 20)]
     whole = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "1000000"}  # what is freed goes back, however small it is
+    whole["PYTHONPATH"] = os.pathsep.join(sys.path)
     done = subprocess.run(command, env=whole, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stderr[-2000:]
     at_once, *notices = done.stdout.splitlines()
