@@ -96,11 +96,16 @@ class RunningBatch:
         return done
 
     def run(self, rows: Sequence[Row]) -> None:
-        """Steps until these rows are done."""
-        for row in rows:
-            self.add(row)
-        while not all(row.done for row in rows):
-            self.step()
+        """Steps until these rows are done; if a step fails, they are taken out, so that it does not fail for others."""
+        try:
+            for row in rows:
+                self.add(row)
+            while not all(row.done for row in rows):
+                self.step()
+        finally:
+            ours = set(map(id, rows))
+            self.rows = [row for row in self.rows if id(row) not in ours]
+            self._new = [row for row in self._new if id(row) not in ours]
 
     def _enter(self) -> None:
         """Takes new rows in, with what they share with others."""

@@ -73,7 +73,7 @@ class Turn(Record):
     usage: Usage
     """What it used."""
     seconds: float
-    """The question's share of its batch's wall time (an equal part a question), so that sums are wall time. Packing,
+    """The question's share of the steps that it was in, by positions computed, so that sums are wall time. Packing,
     fetching and computing memory again are not in it but in `transfers`."""
     replica: str = ""
     """Which replica took the turn."""
@@ -86,7 +86,7 @@ class Turn(Record):
     prompt: str = ""
     """What it read as the model's chat template renders it, without inherited memory, where that was asked for."""
     started: float = 0.0
-    """When the turn of the question's batch began, seconds since the epoch, by the clock of the replica's node."""
+    """When the turn began, seconds since the epoch, by the clock of the replica's node."""
     finished: float = 0.0
     """When it ended."""
     left_bytes: int = 0

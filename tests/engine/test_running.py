@@ -228,3 +228,15 @@ def test_a_slot_of_another_memory_is_read_like_its_own(lm, expected):
     ]
     batch.run(rows)
     assert told(rows) == [expected[2]] * 2
+
+
+def test_rows_whose_step_fails_are_taken_out_so_that_others_go_on(lm, monkeypatch):
+    batch = RunningBatch(lm)
+    monkeypatch.setattr(lm, "embed", lambda _: (_ for _ in ()).throw(RuntimeError("broken")))
+    with pytest.raises(RuntimeError, match="broken"):
+        batch.run([Row(slot=batch.cache.slot(), goal=Reading(), token_ids=[5, 6, 7])])
+    monkeypatch.undo()
+    row = Row(slot=batch.cache.slot(), goal=Reading(), token_ids=[5, 6, 7])
+    batch.run([row])
+    assert row.done
+    assert batch.tally.positions == 3  # nothing of what had failed
