@@ -1,8 +1,9 @@
 """How the new positions of one forward lie: one question after another in a single row of inputs, without padding.
 
-A lane is what one slot gets: a chunk of a prompt, or the next input of a question that thinks or writes. Linear layers
-see one long row [1, S, D]; attention reads every lane's own slot and nothing else. Lanes of one position come first, in
-the order of their slots, so that neighbouring slots are attended to together, as views of the cache.
+A lane is what one slot gets: a chunk of a prompt, or the next input of a question that thinks or writes, with guesses
+of what follows it. Linear layers see one long row [1, S, D]; attention reads every lane's own slot and nothing else.
+Short lanes come first, in the order of their slots, so that neighbouring slots are attended to together, as views of
+the cache; only there, lanes of unequal length are padded.
 
 Shapes: S new positions of all lanes, R rows of a cache, N key/value heads, G query heads that share one, Q = N G query
 heads, C columns, T positions of a lane, H head size.
@@ -13,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -20,6 +22,8 @@ from torch import Tensor
 from pipeline.engine.attention import Kernel
 from pipeline.memory import KVCache, Slot
 
+SHORT = 16
+"""Positions of a lane that is attended to together with its neighbours, at most."""
 SKIPPING = frozenset({"cuda"})
 """Devices whose kernels are faster where they know that a text is read from its first position on."""
 BLOCK = 8
@@ -28,19 +32,40 @@ BLOCK = 8
 
 @dataclass(frozen=True, kw_only=True)
 class Block:
-    """Neighbouring slots with one new position each."""
+    """Neighbouring slots with a few new positions each, which are attended to together."""
 
-    first: int
-    """The first lane."""
     row: int
-    """Its slot's row."""
-    ends: tuple[int, ...]
-    """For each lane the positions that it reads, its own included."""
+    """The first lane's slot's row."""
+    places: tuple[tuple[int, ...], ...]
+    """For each lane, where its positions lie among all of the forward."""
+    starts: tuple[int, ...]
+    """For each lane, the position that its first one has in its slot."""
+
+    @property
+    def rows(self) -> slice:
+        """The slots' rows."""
+        return slice(self.row, self.row + len(self.places))
+
+    @property
+    def width(self) -> int:
+        """Positions of the longest lane."""
+        return max(map(len, self.places))
 
     @property
     def columns(self) -> int:
-        """Columns that the longest lane reads."""
-        return max(self.ends)
+        """Columns that are read at most."""
+        return max(start + len(places) for start, places in zip(self.starts, self.places, strict=True))
+
+    def padded(self) -> list[list[int]]:
+        """Places of all lanes, [rows][T]: in shorter ones the last is there several times."""
+        return [[*places, *places[-1:] * (self.width - len(places))] for places in self.places]
+
+    def own(self) -> list[list[int]]:
+        """Positions of all lanes in their slots, padded in the same way."""
+        return [
+            [start + min(t, len(places) - 1) for t in range(self.width)]
+            for start, places in zip(self.starts, self.places, strict=True)
+        ]
 
 
 @dataclass(eq=False)
@@ -48,7 +73,7 @@ class Lanes:
     """The lanes of one forward; also carries what attention needs from layer to layer."""
 
     spans: Sequence[tuple[Slot, int]]
-    """Each lane's slot and how many positions it gets, 1 or more; lanes of one position first, by their slot's row."""
+    """Each lane's slot and how many positions it gets, 1 or more; short lanes first, by their slot's row."""
     window: int | None = None
     """How many positions back the layer that is being computed sees; none is all."""
     _masks: dict[object, Tensor] = field(default_factory=dict)
@@ -58,17 +83,18 @@ class Lanes:
         self.starts = [slot.length for slot, _ in self.spans]
         self.counts = [count for _, count in self.spans]
         self.offsets = [0, *accumulate(self.counts)]
-        self.singles = next((i for i, count in enumerate(self.counts) if count > 1), len(self.counts))
-        rows = [slot.row for slot, _ in self.spans[: self.singles]]
-        assert rows == sorted(set(rows)), "lanes of one position come first, by row"
-        assert all(count > 1 for count in self.counts[self.singles :]), "longer lanes come last"
-        limit = BLOCK if self.cache.shape.device.type == "cpu" else self.cache.rows
-        self.blocks = list(_blocks(rows, [start + 1 for start in self.starts], limit))
+        self.shorts = next((i for i, count in enumerate(self.counts) if count > SHORT), len(self.counts))
+        rows = [slot.row for slot, _ in self.spans[: self.shorts]]
+        assert rows == sorted(set(rows)), "short lanes come first, by row"
+        assert all(count > SHORT for count in self.counts[self.shorts :]), "longer lanes come last"
         device = self.cache.shape.device
-        spans = zip(self.starts[self.singles :], self.counts[self.singles :], strict=True)
-        long = [torch.arange(start, start + count) for start, count in spans]
-        self.positions_S = torch.cat([torch.tensor(self.starts[: self.singles], dtype=torch.int64), *long]).to(device)
-        self._rows, self._columns = torch.tensor(rows, device=device), self.positions_S[: self.singles]
+        limit = BLOCK if device.type == "cpu" else self.cache.rows
+        self.blocks = list(self._blocks(rows, limit))
+        spans = zip(self.starts, self.counts, strict=True)
+        own = [torch.arange(start, start + count) for start, count in spans] if max(self.counts) > 1 else []
+        self.positions_S = (torch.cat(own) if own else torch.tensor(self.starts, dtype=torch.int64)).to(device)
+        every = [row for row, count in zip(rows, self.counts, strict=False) for _ in range(count)]
+        self._rows, self._columns = torch.tensor(every, device=device), self.positions_S[: len(every)]
 
     @property
     def last(self) -> list[int]:
@@ -82,10 +108,10 @@ class Lanes:
 
     def write(self, cache_RNCH: Tensor, new_1NSH: Tensor) -> None:
         """Puts a layer's new keys or values into the slots' columns."""
-        if self.singles:
+        if self.shorts:
             rows, columns = self._on(cache_RNCH.device)
-            cache_RNCH[rows, :, columns] = new_1NSH[0, :, : self.singles].transpose(0, 1)
-        for lane in range(self.singles, len(self.spans)):
+            cache_RNCH[rows, :, columns] = new_1NSH[0, :, : len(rows)].transpose(0, 1)
+        for lane in range(self.shorts, len(self.spans)):
             start, here = self.starts[lane], slice(self.offsets[lane], self.offsets[lane + 1])
             cache_RNCH[self.spans[lane][0].row, :, start : start + self.counts[lane]] = new_1NSH[0, :, here]
 
@@ -93,18 +119,34 @@ class Lanes:
         """Attention of all lanes, [1, S, Q, H]: each new position reads what its slot holds up to itself."""
         out_1SQH = query_1QSH.new_empty(1, query_1QSH.shape[2], query_1QSH.shape[1], values_RNCH.shape[-1])
         for block in self.blocks:
-            here = slice(block.first, block.first + len(block.ends))
-            span = slice(block.row, block.row + len(block.ends)), slice(None), slice(0, block.columns)
-            found_NRGH = kernel(
-                grouped(query_1QSH[0, :, here].transpose(0, 1)[:, :, None], keys_RNCH.shape[1]),
-                keys_RNCH[span],
-                values_RNCH[span],
-                self._block_mask(block, query_1QSH.device),
-            )
-            out_1SQH[0, here] = found_NRGH.flatten(1, 2)
-        for lane in range(self.singles, len(self.spans)):
+            self._attend_block(block, query_1QSH, keys_RNCH, values_RNCH, kernel, out_1SQH)
+        for lane in range(self.shorts, len(self.spans)):
             self._attend_long(lane, query_1QSH, keys_RNCH, values_RNCH, kernel, out_1SQH)
         return out_1SQH
+
+    def _attend_block(
+        self,
+        block: Block,
+        query_1QSH: Tensor,
+        keys_RNCH: Tensor,
+        values_RNCH: Tensor,
+        kernel: Kernel,
+        out_1SQH: Tensor,
+    ) -> None:
+        span = block.rows, slice(None), slice(0, block.columns)
+        heads, width, device = keys_RNCH.shape[1], block.width, query_1QSH.device
+        mask = self._block_mask(block, query_1QSH.shape[1] // heads, device)
+        here: Any = slice(block.places[0][0], block.places[-1][0] + 1)
+        if width > 1:
+            here = self._padded(block, device)
+        query_QXH = query_1QSH[0][:, here]
+        query_RQTH = query_QXH.reshape(len(query_QXH), -1, width, query_QXH.shape[-1]).transpose(0, 1)
+        found_RNXH = kernel(grouped(query_RQTH, heads), keys_RNCH[span], values_RNCH[span], mask)
+        if width == 1:
+            out_1SQH[0, here] = found_RNXH.flatten(1, 2)
+        else:  # a position that is there several times is computed so often, with the same result
+            found_RQTH = found_RNXH.reshape(len(block.places), -1, width, found_RNXH.shape[-1])
+            out_1SQH[0, here] = found_RQTH.transpose(1, 2).flatten(0, 1)
 
     def _attend_long(
         self, lane: int, query_1QSH: Tensor, keys_RNCH: Tensor, values_RNCH: Tensor, kernel: Kernel, out_1SQH: Tensor
@@ -138,23 +180,40 @@ class Lanes:
             )
         return self._masks["rows", device], self._masks["columns", device]
 
-    def _block_mask(self, block: Block, device: torch.device) -> Tensor | None:
-        """Which columns each lane of a block reads, bool [rows, 1, 1, C]; none if all read all."""
-        if self.window is None and min(block.ends) == block.columns:
-            return None
-        key = (block.first, self.window, device)
+    def _blocks(self, rows: Sequence[int], limit: int) -> Iterator[Block]:
+        """Runs of short lanes whose slots are neighbours, at most `limit` of them each."""
+        first = 0
+        for lane in range(1, len(rows) + 1):
+            if lane == len(rows) or rows[lane] != rows[lane - 1] + 1 or lane - first == limit:
+                places = tuple(tuple(range(self.offsets[i], self.offsets[i + 1])) for i in range(first, lane))
+                yield Block(row=rows[first], places=places, starts=tuple(self.starts[first:lane]))
+                first = lane
+
+    def _padded(self, block: Block, device: torch.device) -> Tensor:
+        """Where the positions of a block's lanes lie, int64 [rows * T]."""
+        key = ("places", block.row, device)
         if key not in self._masks:
-            column_C = torch.arange(block.columns)
-            ends_R1 = torch.tensor(block.ends)[:, None]
-            readable_RC = column_C < ends_R1
+            self._masks[key] = torch.tensor(block.padded()).flatten().to(device)
+        return self._masks[key]
+
+    def _block_mask(self, block: Block, groups: int, device: torch.device) -> Tensor | None:
+        """Which columns each position of a block reads, bool [rows, 1, G T, C]; none if all read all."""
+        if self.window is None and block.width == 1 and min(block.starts) + 1 == block.columns:
+            return None
+        key = ("block", block.row, self.window, device)
+        if key not in self._masks:
+            column_C, own_RT1 = torch.arange(block.columns), torch.tensor(block.own())[..., None]
+            readable_RTC = column_C <= own_RT1
             if self.window is not None:
-                readable_RC &= column_C >= ends_R1 - self.window
-            self._masks[key] = readable_RC[:, None, None].to(device)
+                readable_RTC &= column_C > own_RT1 - self.window
+            if block.width > 1:
+                readable_RTC = readable_RTC.repeat(1, groups, 1)
+            self._masks[key] = readable_RTC[:, None].to(device)
         return self._masks[key]
 
     def _long_mask(self, lane: int, groups: int, device: torch.device) -> Tensor:
         """Which columns each position of a lane reads, for all query heads that share a key, bool [1, 1, G T, C]."""
-        key = (lane, self.window, device)
+        key = ("lane", lane, self.window, device)
         if key not in self._masks:
             start, count = self.starts[lane], self.counts[lane]
             own_T1 = torch.arange(start, start + count)[:, None]
@@ -164,15 +223,6 @@ class Lanes:
                 readable_TC &= column_C > own_T1 - self.window
             self._masks[key] = readable_TC.repeat(groups, 1)[None, None].to(device)
         return self._masks[key]
-
-
-def _blocks(rows: Sequence[int], ends: Sequence[int], limit: int) -> Iterator[Block]:
-    """Runs of neighbouring rows, at most `limit` of them each."""
-    first = 0
-    for lane in range(1, len(rows) + 1):
-        if lane == len(rows) or rows[lane] != rows[lane - 1] + 1 or lane - first == limit:
-            yield Block(first=first, row=rows[first], ends=tuple(ends[first:lane]))
-            first = lane
 
 
 def grouped(query_RQTH: Tensor, heads: int) -> Tensor:

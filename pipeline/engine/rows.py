@@ -14,6 +14,7 @@ from torch import Tensor
 
 from pipeline.config import DecodingConfig
 from pipeline.engine.alignment import Alignment
+from pipeline.engine.guessing import Past
 from pipeline.engine.model import LanguageModel
 from pipeline.engine.sampling import noise_stream, sample
 from pipeline.memory import Slot
@@ -32,8 +33,17 @@ class Goal(Protocol):
     def kind(self) -> Hashable:
         """Goals of one kind go on together."""
 
-    def step_all(self, lm: LanguageModel, rows: Sequence[Row], hidden_BD: Tensor) -> None:
-        """Goes on from last hidden states, for rows with goals of this one's kind: each gets an input, or is done."""
+    def step_all(self, lm: LanguageModel, rows: Sequence[Row], hidden_SD: Tensor) -> list[int]:
+        """Goes on from last hidden states, for rows with goals of this one's kind: each gets an input, or is done.
+
+        Args:
+            lm: The model.
+            rows: The rows.
+            hidden_SD: Each one's last hidden state, and those after each of its guesses.
+
+        Returns:
+            How many of these hold, for each row; the others followed a wrong guess.
+        """
 
 
 @dataclass(kw_only=True, eq=False)
@@ -58,6 +68,10 @@ class Row:
     """The next input, if it is a token."""
     latent_D: Tensor | None = None
     """The next input, if it is latent."""
+    guesses: Sequence[int] = ()
+    """Tokens that may follow the next input, which the model is asked about in the same step."""
+    past: Past | None = None
+    """What guesses come from; none before the first."""
     done: bool = False
     """Whether the goal is reached."""
     seconds: float = 0.0
@@ -72,6 +86,11 @@ class Row:
         latents = 0 if self.latents_MD is None else len(self.latents_MD)
         return len(self.token_ids) + latents - self.read
 
+    @property
+    def width(self) -> int:
+        """Hidden states that it goes on from."""
+        return 1 + len(self.guesses)
+
 
 @dataclass(kw_only=True, eq=False)
 class Reading:
@@ -79,10 +98,11 @@ class Reading:
 
     kind = "reading"
 
-    def step_all(self, lm: LanguageModel, rows: Sequence[Row], hidden_BD: Tensor) -> None:
+    def step_all(self, lm: LanguageModel, rows: Sequence[Row], hidden_SD: Tensor) -> list[int]:
         """Ends."""
         for row in rows:
             row.done = True
+        return [1] * len(rows)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -107,13 +127,14 @@ class Thinking:
         """One alignment is one matrix product."""
         return id(self.alignment)
 
-    def step_all(self, lm: LanguageModel, rows: Sequence[Row], hidden_BD: Tensor) -> None:
-        """Makes the next latent inputs."""
-        embeds_BD = self.alignment(hidden_BD)
-        for row, hidden_D, embeds_D in zip(rows, hidden_BD, embeds_BD, strict=True):
+    def step_all(self, lm: LanguageModel, rows: Sequence[Row], hidden_SD: Tensor) -> list[int]:
+        """Makes the next latent inputs; nothing latent is guessed, so every row has one hidden state."""
+        embeds_BD = self.alignment(hidden_SD)
+        for row, hidden_D, embeds_D in zip(rows, hidden_SD, embeds_BD, strict=True):
             goal = row.goal
             assert isinstance(goal, Thinking)
             goal.take(row, hidden_D, embeds_D)
+        return [1] * len(rows)
 
     def take(self, row: Row, hidden_D: Tensor, embeds_D: Tensor) -> None:
         """Makes an aligned hidden state its row's next input, unless all steps are taken."""
@@ -162,19 +183,42 @@ class Writing:
     @property
     def draw(self) -> float:
         """The noise of the next token, in [0, 1)."""
-        return 0.0 if self._noise is None else float(self._noise[len(self.token_ids)])
+        return self.draws(1)[0]
 
-    def step_all(self, lm: LanguageModel, rows: Sequence[Row], hidden_BD: Tensor) -> None:
-        """Draws a token for every row."""
-        goals = [row.goal for row in rows]
-        draws = [goal.draw for goal in goals if isinstance(goal, Writing)]
-        uniform_B = torch.tensor(draws, dtype=torch.float64, device=lm.device)
+    def draws(self, count: int) -> list[float]:
+        """The noise of the next tokens, in [0, 1)."""
+        first = len(self.token_ids)
+        return [0.0] * count if self._noise is None else self._noise[first : first + count].tolist()
+
+    def step_all(self, lm: LanguageModel, rows: Sequence[Row], hidden_SD: Tensor) -> list[int]:
+        """Draws a token for every row, and another one after each guess that turns out to be right."""
+        draws, widths = list[float](), [row.width for row in rows]
+        for row in rows:
+            assert isinstance(row.goal, Writing)
+            draws += row.goal.draws(row.width)
+        uniform_S = torch.tensor(draws, dtype=torch.float64, device=lm.device)
         temperature, top_p = self.config.temperature, self.config.top_p
-        ids_B = sample(lm.logits(hidden_BD), uniform_B, temperature=temperature, top_p=top_p)
-        for row, token in zip(rows, ids_B.tolist(), strict=True):
-            goal = row.goal
+        drawn = sample(lm.logits(hidden_SD), uniform_S, temperature=temperature, top_p=top_p).tolist()
+        held, end = list[int](), 0
+        for row, width in zip(rows, widths, strict=True):
+            goal, begin, end = row.goal, end, end + width
             assert isinstance(goal, Writing)
-            goal.take(row, token, lm.stop_ids)
+            held.append(goal.take_all(row, drawn[begin:end], lm.stop_ids))
+        return held
+
+    def take_all(self, row: Row, tokens: Sequence[int], stop_ids: frozenset[int]) -> int:
+        """Takes drawn tokens for as long as guesses held; returns how many were taken.
+
+        Args:
+            row: Its row.
+            tokens: What was drawn after the row's next input and after each of its guesses.
+            stop_ids: Tokens that end a text.
+        """
+        for taken, token in enumerate(tokens, 1):
+            self.take(row, token, stop_ids)
+            if row.done or taken == len(tokens) or row.guesses[taken - 1] != token:
+                return taken
+        raise AssertionError("something was drawn for every row")
 
     def take(self, row: Row, token: int, stop_ids: frozenset[int]) -> None:
         """Makes a token its row's next input, unless the text ends with it."""

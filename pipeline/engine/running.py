@@ -1,8 +1,8 @@
 """The running batch: questions enter, read, think or write side by side, and leave one by one as they finish.
 
-Every step is one forward over a packed row of inputs: the next input of each question that thinks or writes, and as
-much of the prompts that are yet to be read as fits. So no position is padding, a place that gets free is taken at once,
-and questions that write share the weights' way through the caches with those that read.
+Every step is one forward over a packed row of inputs: the next input of each question that thinks or writes, guesses of
+what follows it, and as much of the prompts that are yet to be read as fits. So no position is padding, a place that
+gets free is taken at once, and questions that write share the weights' way through the caches with those that read.
 
 Shapes: S new positions of all questions, B questions, D hidden size.
 """
@@ -12,17 +12,23 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import torch
 from torch import Tensor
 
-from pipeline.engine.lanes import Lanes
+from pipeline.engine.guessing import Guesser, Past
+from pipeline.engine.lanes import SHORT, Lanes
 from pipeline.engine.model import LanguageModel
 from pipeline.engine.prefixes import Prefixes
-from pipeline.engine.rows import Row
+from pipeline.engine.rows import Row, Writing
 
 READ_AT_ONCE = {"cpu": 384, "cuda": 4096}
 """Positions of prompts that a step reads at most, by device: on a CPU no more than make matrix products fast."""
+GUESSES = {"cpu": 8, "cuda": 0}
+"""Tokens that are guessed after a text's next input at most, by device: captured steps have one input a question."""
+ROOM = {"cpu": 128, "cuda": 256}
+"""Positions of a step beyond which another one costs as much as those that must be computed, so none is guessed."""
 
 
 @dataclass(kw_only=True)
@@ -36,7 +42,11 @@ class Tally:
     shared: int = 0
     """Positions of prompts that were not computed because they had been before."""
     decoded: int = 0
-    """Positions of questions that were thinking or writing."""
+    """Positions of questions that were thinking or writing, guesses not counted."""
+    guessed: int = 0
+    """Positions of guessed tokens."""
+    right: int = 0
+    """How many of these were right: steps that their texts did not need."""
     seconds: float = 0.0
     """Time of all steps."""
 
@@ -51,12 +61,13 @@ class RunningBatch:
         tally: What has been computed.
     """
 
-    def __init__(self, lm: LanguageModel, *, read_at_once: int | None = None) -> None:
+    def __init__(self, lm: LanguageModel, *, read_at_once: int | None = None, guesses: int | None = None) -> None:
         """Begins empty.
 
         Args:
             lm: The model.
             read_at_once: Positions of prompts that a step reads at most; by default what suits the device.
+            guesses: Tokens that are guessed after a text's next input at most; by default what suits the device.
         """
         self.lm, self.cache = lm, lm.cache()
         self.rows: list[Row] = []
@@ -64,10 +75,12 @@ class RunningBatch:
         self._prefixes = Prefixes(lm)
         self._new: list[Row] = []
         self._most = read_at_once or READ_AT_ONCE.get(lm.device.type, READ_AT_ONCE["cuda"])
+        self._guesses = GUESSES.get(lm.device.type, 0) if guesses is None else guesses
+        self._guesser, self._room = Guesser(), ROOM.get(lm.device.type, ROOM["cuda"])
 
     def anew(self) -> RunningBatch:
         """An empty one for the same model; the memory of this one is freed with the slots that others hold of it."""
-        return RunningBatch(self.lm, read_at_once=self._most)
+        return RunningBatch(self.lm, read_at_once=self._most, guesses=self._guesses)
 
     def add(self, row: Row) -> None:
         """Lets a question enter before the next step; its slot is its own until it leaves."""
@@ -116,16 +129,35 @@ class RunningBatch:
 
     def _lanes(self) -> list[tuple[Row, int]]:
         """Who gets how many positions in the next forward, in the order that lanes have."""
-        ones, longer, left = list[tuple[Row, int]](), list[tuple[Row, int]](), self._most
+        chosen, writing, left = list[tuple[Row, int]](), list[Row](), self._most
         for row in self.rows:
             if row.done:
                 continue
-            count = min(row.unread, left) if row.unread else 1
             if row.unread:
+                count = min(row.unread, left)
                 left -= count
-            if count:
-                (ones if count == 1 else longer).append((row, count))
-        return sorted(ones, key=lambda lane: lane[0].slot.row) + longer
+                chosen += [(row, count)] if count else []
+            elif isinstance(row.goal, Writing):
+                writing.append(row)
+            else:
+                chosen.append((row, 1))
+        if writing:
+            room = (self._room - sum(count for _, count in chosen)) // len(writing) - 1
+            self._guess(writing, min(self._guesses, room))
+            chosen += [(row, row.width) for row in writing]
+        shorts = [lane for lane in chosen if lane[1] <= SHORT]
+        return sorted(shorts, key=lambda lane: lane[0].slot.row) + [lane for lane in chosen if lane[1] > SHORT]
+
+    def _guess(self, rows: Sequence[Row], most: int) -> None:
+        """Guesses how texts go on, by so many tokens each at most."""
+        for row in rows if self._guesses else ():
+            goal = row.goal
+            assert isinstance(goal, Writing)
+            if row.past is None:
+                row.past = Past.of(row.token_ids)
+                self._guesser.learn(row.past, goal.token_ids)
+            left = goal.limit - len(goal.token_ids) - 1  # the model draws one more than were guessed
+            row.guesses = self._guesser.guess(row.past, min(most, left))
 
     def _compute(self, chosen: Sequence[tuple[Row, int]], began: float) -> None:
         for row, count in chosen:
@@ -145,17 +177,18 @@ class RunningBatch:
         """One forward over a packed row of inputs; rows that have read all go on from it."""
         lanes = Lanes([(row.slot, count) for row, count in chosen])
         hidden_SD = self.lm.forward(lanes, self._inputs(chosen, lanes))
-        ready, last = list[Row](), list[int]()
-        for (row, count), place in zip(chosen, lanes.last, strict=True):
+        ready, places = list[Row](), list[int]()
+        for (row, count), end in zip(chosen, lanes.offsets[1:], strict=True):
             if row.unread:
                 row.read += count
             else:
                 self.tally.decoded += 1
+                self.tally.guessed += len(row.guesses)
             if not row.unread:
                 ready.append(row)
-                last.append(place)
+                places += range(end - row.width, end)
         if ready:
-            self._go_on(ready, hidden_SD if len(last) == len(hidden_SD) else hidden_SD[last])
+            self._go_on(ready, hidden_SD if len(places) == len(hidden_SD) else hidden_SD[places])
 
     def _inputs(self, chosen: Sequence[tuple[Row, int]], lanes: Lanes) -> Tensor:
         """The inputs of all lanes, [S, D]: tokens are looked up at once, latent inputs put in their places."""
@@ -170,7 +203,7 @@ class RunningBatch:
                     places += range(offset + len(tokens), offset + count)
                     latents += row.latents_MD[first : first + count - len(tokens)].unbind()
             else:
-                ids.append(row.token or 0)
+                ids += [row.token or 0, *row.guesses]
                 if row.latent_D is not None:
                     places.append(offset)
                     latents.append(row.latent_D)
@@ -181,14 +214,31 @@ class RunningBatch:
             embeds_SD[places] = torch.stack(latents).to(embeds_SD)
         return embeds_SD
 
-    def _go_on(self, rows: Sequence[Row], hidden_BD: Tensor) -> None:
-        """Lets rows whose inputs are read think or write on, those of one kind together."""
+    def _go_on(self, rows: Sequence[Row], hidden_SD: Tensor) -> None:
+        """Lets rows whose inputs are read think or write on, those of one kind together.
+
+        Args:
+            rows: The rows.
+            hidden_SD: Each one's last hidden state, and those after each of its guesses.
+        """
         kinds: dict[object, list[int]] = {}
         for index, row in enumerate(rows):
             kinds.setdefault((type(row.goal), row.goal.kind), []).append(index)
+        begins = [0, *accumulate(row.width for row in rows)]
         for chosen in kinds.values():
-            own_BD = hidden_BD if len(chosen) == len(rows) else hidden_BD[chosen]
             together = [rows[index] for index in chosen]
-            together[0].goal.step_all(self.lm, together, own_BD)
-            for row, hidden_D in zip(together, own_BD, strict=True):
-                row.hidden_D = hidden_D if row.done else None
+            places = [place for index in chosen for place in range(begins[index], begins[index + 1])]
+            own_SD = hidden_SD if len(chosen) == len(rows) else hidden_SD[places]
+            held, begin = together[0].goal.step_all(self.lm, together, own_SD), 0
+            for row, count in zip(together, held, strict=True):
+                row.hidden_D = own_SD[begin + count - 1] if row.done else None
+                begin += row.width
+                row.slot.length -= row.width - count
+                self._learn(row, count)
+
+    def _learn(self, row: Row, held: int) -> None:
+        """Learns from what has been written, and forgets the guesses."""
+        self.tally.right += held - 1
+        if row.past is not None and isinstance(row.goal, Writing):
+            self._guesser.learn(row.past, row.goal.token_ids[row.past.written :])
+        row.guesses = ()
