@@ -127,6 +127,8 @@ def test_other_parts_of_gpus_are_refused(gpus):
     [
         ({"replicas": "solver=2"}, "--replicas is 'solver=2'; allowed: a number or auto, with --placement colocated"),
         ({"transport": "reencode"}, "--transport is 'reencode'; allowed: object_store, with --placement colocated"),
+        ({"lookup_tokens": -1}, "--lookup-tokens is -1; allowed: 0 to 15"),
+        ({"lookup_tokens": 16}, "--lookup-tokens is 16; allowed: 0 to 15"),
         ({"max_crashes": 0}, "--max-crashes is 0; allowed: 1 or more"),
         ({"placement": "scattered"}, "--placement is 'scattered'; allowed: colocated, spread"),
         (

@@ -209,7 +209,8 @@ class Replica:
         self._carrier = CARRIERS[config.execution.transport]
         keep = self._carrier.inputs
         self._team = build_team(lm, config, plan, keep_inputs=keep, alignments=self._alignments)
-        self._crowd = Crowd(RunningBatch(lm))  # in place of the last run's, whose memory is free from here on
+        batch = RunningBatch(lm, guesses=config.execution.lookup_tokens)
+        self._crowd = Crowd(batch)  # in place of the last run's, whose memory is free from here on
         self._foretold = self._size(briefing)
         forget_peak()
         for device in lm.devices:

@@ -157,6 +157,8 @@ class ExecutionConfig:
     """A question that kills its replica this often stays unscored."""
     batch_size: int | None = None
     """Questions that a replica works on at once; by default as many as its memory has room for, which is said."""
+    lookup_tokens: int | None = None
+    """Tokens guessed ahead in a step from earlier text; the model checks them. By default 8 on a CPU, 0 on a GPU."""
     address: str | None = None
     """Ray cluster to use; without it the one of the surrounding job, else a new local one."""
 
@@ -173,6 +175,8 @@ class ExecutionConfig:
             stays = self.transport == "object_store"
             require(stays, "transport", self.transport, "object_store, with --placement colocated")
         require(self.batch_size is None or self.batch_size >= 1, "batch_size", self.batch_size, "1 or more")
+        ahead = self.lookup_tokens
+        require(ahead is None or 0 <= ahead <= 15, "lookup_tokens", ahead, "0 to 15")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -18,11 +18,11 @@ SHORTEST = 2
 """And at least."""
 PLACES = 4
 """Places of a text's own past that are compared, those that came last."""
-WORTH = 0.3
+WORTH = 0.4
 """A guess goes on while it is right with at least this probability: what a position costs of a question's step."""
 FORGET = 0.995
 """Weight of what a source's guesses came to, for each that came after."""
-RETRY = 0.999
+RETRY = 0.99
 """The same for each time that it was not asked, so that every source is tried again some day."""
 SUREST = 4
 """Times that a continuation was seen in a row, told apart up to here."""

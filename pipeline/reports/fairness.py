@@ -9,7 +9,7 @@ from pipeline.reports.runs import FinishedRun
 
 BUDGETS = ("max_new_tokens", "budget", "temperature", "top_p", "model", "chat_options")
 """Settings that two runs should have in common to be compared fairly. Latent steps are none: they are the method's."""
-EXECUTION = ("batch_size", "replicas", "placement", "gpus_per_replica", "transport")
+EXECUTION = ("batch_size", "lookup_tokens", "replicas", "placement", "gpus_per_replica", "transport")
 """Settings that change no answer but how long it takes."""
 
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.config import DecodingConfig
-from pipeline.engine import Reading, Row, RunningBatch, Thinking, Writing, build_alignment
+from pipeline.engine import Reading, Row, RunningBatch, Thinking, Writing, build_alignment, running
 from pipeline.memory import Memory
 from tiny import tiny_model
 
@@ -112,6 +112,85 @@ def test_no_step_reads_more_than_it_may_and_those_who_write_do_not_wait(lm):
     assert max(sizes) == 4
     first = written.index(1)
     assert all(b == a + 1 for a, b in pairwise(written[first : first + len(rows[0].goal.token_ids)]))
+
+
+def foretelling(batch, texts, chosen):
+    """Makes a batch guess what texts will be, now and then with something wrong in it."""
+
+    def guess(past, most):
+        text = next(ids for ids in texts if ids[: past.written] == past.ids[len(past.ids) - past.written :])
+        ahead = [*text[past.written :], 70, 71, 72][: max(0, min(most, chosen.randint(0, 8)))]
+        wrong = chosen.randrange(12)
+        return [token + 1 if place == wrong else token for place, token in enumerate(ahead)]
+
+    batch._guesser.guess = guess
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_guesses_right_or_wrong_change_nobodys_text(lm, expected, alignment, seed):
+    """Beside readers and thinkers; texts end with a stop token or their budget, in the middle of guesses as well."""
+    chosen, batch = random.Random(seed), RunningBatch(lm, read_at_once=chosen_width(seed))
+    foretelling(batch, [ids for ids, _ in expected], chosen)
+    rows = [writer(batch, place) for place in range(len(PROMPTS))]
+    thoughts = thinker(batch, 4, alignment, steps=9)
+    batch.run([*rows, thoughts])
+    assert told(rows) == expected
+    for place, row in enumerate(rows):  # nothing of a wrong guess counts as memory, and the last token is fed to nobody
+        assert row.slot.length == len(PROMPTS[place]) + len(expected[place][0]) - 1
+    tally, written = batch.tally, sum(len(ids) - 1 for ids, _ in expected)
+    assert tally.guessed > tally.right > 5
+    assert tally.decoded + tally.right == written + 9
+    assert tally.positions == sum(map(len, PROMPTS)) + len(PROMPTS[4]) + tally.decoded + tally.guessed
+
+
+def test_what_is_in_memory_after_guesses_is_what_there_would_be_without(lm, expected):
+    held = []
+    for guesses in (0, 8):
+        batch = RunningBatch(lm, guesses=guesses)
+        if guesses:
+            foretelling(batch, [ids for ids, _ in expected], random.Random(3))
+        row = writer(batch, 5)
+        batch.run([row])
+        keys_LNCH = batch.cache.caches[0].keys_LRNCH[:, row.slot.row, :, : row.slot.length]
+        held.append((keys_LNCH.clone(), row.hidden_D))
+    torch.testing.assert_close(held[1][0], held[0][0], atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(held[1][1], held[0][1], atol=1e-4, rtol=1e-4)
+
+
+def test_nothing_is_guessed_where_it_is_not_wanted_or_a_step_has_no_room(lm, expected, monkeypatch):
+    for settings, room in (({"guesses": 0}, 128), ({}, 1)):
+        monkeypatch.setitem(running.ROOM, "cpu", room)
+        batch = RunningBatch(lm, **settings)
+        foretelling(batch, [ids for ids, _ in expected], random.Random(3))
+        rows = [writer(batch, place) for place in range(len(PROMPTS))]
+        batch.run(rows)
+        assert told(rows) == expected
+        assert batch.tally.guessed == 0
+
+
+def test_who_watches_is_told_of_every_token_once_and_in_order(lm, expected):
+    seen, batch = [], RunningBatch(lm)
+    foretelling(batch, [ids for ids, _ in expected], random.Random(5))
+    row = writer(batch, 3)
+    row.goal.watch = seen.append
+    batch.run([row])
+    assert seen == expected[3][0]
+
+
+def test_a_model_that_repeats_itself_is_guessed_and_needs_fewer_steps(lm):
+    """With the real guesser: greedy texts of a model whose memory of more than a token is dim end in circles."""
+    greedy = DecodingConfig(temperature=0.0)
+    texts, steps = [], []
+    for guesses in (0, 8):
+        batch = RunningBatch(lm, guesses=guesses)
+        goals = [Writing(config=greedy, noise_key=("q", "s"), budget=60, room=1000) for _ in range(2)]
+        prompts = [[30, 31, 32] * 12, [40, 41] * 15]
+        rows = [Row(slot=batch.cache.slot(), goal=g, token_ids=p) for g, p in zip(goals, prompts, strict=True)]
+        batch.run(rows)
+        texts.append(told(rows))
+        steps.append(batch.tally.steps)
+    assert texts[0] == texts[1]
+    assert steps[1] <= steps[0]
 
 
 def test_thoughts_beside_writers_are_the_thoughts_alone(lm, alignment):
