@@ -1,5 +1,7 @@
 """Where the benchmark reaches into the engine: decode steps, a prefill, and what a running batch computes.
 
+Nothing is looked up ahead here, so that a step is a token.
+
 Shapes: S new positions of all questions, B questions, D hidden size.
 """
 
@@ -118,7 +120,7 @@ def decode_step(lm: LanguageModel, prompts: Sequence[list[int]], steps: int) -> 
         prompts: Token ids, one prompt a row.
         steps: How often it is going to be called.
     """
-    batch = RunningBatch(replace(lm, stop_ids=frozenset()))
+    batch = RunningBatch(replace(lm, stop_ids=frozenset()), guesses=0)
     rows = [row_of(batch, str(number), prompt, steps + 1) for number, prompt in enumerate(prompts)]
     for row in rows:
         batch.add(row)
@@ -132,7 +134,7 @@ def prefill(lm: LanguageModel, prompts: Sequence[list[int]]) -> Callable[[], Any
 
     @torch.inference_mode()
     def read() -> Tensor:
-        batch = RunningBatch(lm)
+        batch = RunningBatch(lm, guesses=0)
         batch.cache.reserve(rows=len(prompts), columns=max(map(len, prompts)))
         rows = [Row(slot=batch.cache.slot(), goal=Reading(), token_ids=prompt) for prompt in prompts]
         batch.run(rows)
@@ -153,5 +155,5 @@ def occupancy(lm: LanguageModel, prompts: Sequence[list[int]], lengths: Sequence
     """
     seen = Occupancy(rows=rows, prompts=sum(map(len, prompts)), written=sum(lengths) - len(lengths))
     texts = [Text(str(number), *pair) for number, pair in enumerate(zip(prompts, lengths, strict=True))]
-    Crowd(RunningBatch(Counted.of(lm, seen)), at_once=rows).answer(texts)
+    Crowd(RunningBatch(Counted.of(lm, seen), guesses=0), at_once=rows).answer(texts)
     return seen

@@ -39,6 +39,8 @@ class Engine:
     """Latent steps of each thinking agent."""
     batch_size: int | None = None
     """Questions that our engine gets at once; by default all."""
+    lookup_tokens: int | None = None
+    """Tokens that our engine guesses ahead, as in a run; it is measured without as well."""
     plain_batch_sizes: str = "8,32"
     """Batch sizes of the plain baseline, each of which is measured; several with commas."""
     generate_batch: bool = True

@@ -107,7 +107,7 @@ def measure_steps(
 @torch.inference_mode()
 def steady_batch(lm: LanguageModel, rows: int, settings: Gpu, alignment: Alignment | None) -> RunningBatch:
     """A running batch whose rows have so much in memory, of random numbers, and go on for ever."""
-    batch = RunningBatch(lm)
+    batch = RunningBatch(lm, guesses=0)
     batch.cache.reserve(rows=rows, columns=settings.context + WARM + settings.steps + 1)
     torch.manual_seed(0)
     for cache in batch.cache.caches:
@@ -129,7 +129,7 @@ def steady_batch(lm: LanguageModel, rows: int, settings: Gpu, alignment: Alignme
 def measure_prefill(lm: LanguageModel, shape: ModelShape, settings: Gpu, rates: dict[str, float]) -> dict[str, Any]:
     """Prompts that are read side by side, from their first position on."""
     count, length = settings.prefill_rows, settings.prefill_tokens
-    batch = RunningBatch(lm, read_at_once=count * length)
+    batch = RunningBatch(lm, read_at_once=count * length, guesses=0)
     batch.cache.reserve(rows=count, columns=length)
 
     def read() -> None:

@@ -21,10 +21,12 @@ from pipeline.agents.team import Alignments, build_team
 from pipeline.agents.walk import answer_batch, collect
 from pipeline.config import Method, RunConfig
 from pipeline.engine import LanguageModel, RunningBatch
+from pipeline.engine.running import Tally
 from pipeline.graphs import plan_for
 from pipeline.records import Answer, Assignment, Question, Usage
 
 OURS = "ours"
+UNAIDED = "ours, no lookup"
 CONTINUOUS = "generate_batch"
 WARM_QUESTIONS, WARM_TOKENS = 2, 4
 BEHIND = 1.5
@@ -74,6 +76,8 @@ class Ways:
     ways: dict[str, Way]
     computed: dict[str, Computed] = field(default_factory=dict)
     """What the static batches of the last run computed."""
+    tally: Tally | None = None
+    """What our running batch computed in the last run."""
     left_out: dict[str, str] = field(default_factory=dict)
     """Ways that turned out not to run here, and why."""
 
@@ -83,8 +87,10 @@ class Ways:
 
 
 def ways_of(sides: Sides, settings: Engine, method: Method) -> Ways:
-    """What is compared for a method: ours first."""
-    found = Ways(ways={OURS: partial(_ours, batch_size=settings.batch_size)})
+    """What is compared for a method: ours first, also without looking texts up."""
+    found = Ways(ways={})
+    found.ways[OURS] = partial(_ours, found, settings.batch_size, settings.lookup_tokens)
+    found.ways[UNAIDED] = partial(_ours, Ways(ways={}), settings.batch_size, 0)
     for size in numbers(settings.plain_batch_sizes):
         found.ways[f"plain {size}"] = partial(_static, found, sides.library, size)
     if settings.generate_batch and method != "latent_mas":
@@ -120,7 +126,16 @@ def measure_method(sides: Sides, method: Method, questions: Sequence[Question], 
     )
     # 3. What they did is compared.
     rows = [_row(method, name, timed, found.computed.get(name)) for name in found.runnable()]
-    return {"method": method, "questions": len(questions), "left_out": found.left_out, "ways": rows, **headline(rows)}
+    told = {"method": method, "questions": len(questions), "left_out": found.left_out, "ways": rows}
+    return {**told, **lookup(found.tally), **headline(rows)}
+
+
+def lookup(tally: Tally | None) -> dict[str, float]:
+    """What looking texts up came to: tokens of a text for each step that it was in, and percent of guesses right."""
+    if tally is None or not tally.decoded:
+        return {}
+    right_pct = 100 * tally.right / max(tally.guessed, 1)
+    return {"tokens_per_step": (tally.decoded + tally.right) / tally.decoded, "guesses_right_pct": right_pct}
 
 
 def prompts_of(sides: Sides, questions: Sequence[Question], settings: Engine) -> list[list[int]]:
@@ -130,13 +145,13 @@ def prompts_of(sides: Sides, questions: Sequence[Question], settings: Engine) ->
 
 
 def _in_the_running(name: str, timed: Mapping[str, Timed[list[Answer]]]) -> bool:
-    others = [one.median for other, one in timed.items() if other != OURS]
-    return name == OURS or timed[name].median <= BEHIND * min(others)
+    others = [one.median for other, one in timed.items() if other not in (OURS, UNAIDED)]
+    return name in (OURS, UNAIDED) or timed[name].median <= BEHIND * min(others)
 
 
 def headline(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """How many times as long the fastest of the others took as ours; nothing if there is no other."""
-    others = [row for row in rows if row["way"] != OURS]
+    others = [row for row in rows if row["way"] not in (OURS, UNAIDED)]
     if not others:
         return {}
     fastest = min(others, key=lambda row: row["seconds"])
@@ -196,9 +211,12 @@ def _team(sides: Sides, method: Method, settings: Engine, tokens: int) -> dict[s
     return build_team(sides.lm, config, plan_for(config.collaboration), alignments=sides.alignments)
 
 
-def _ours(assignments: Sequence[Assignment], team: Team, *, batch_size: int | None) -> list[Answer]:
-    lm = next(iter(team.values())).lm
-    return answer_batch(assignments, team, Crowd(RunningBatch(lm), at_once=batch_size))
+def _ours(
+    found: Ways, batch_size: int | None, guesses: int | None, assignments: Sequence[Assignment], team: Team
+) -> list[Answer]:
+    batch = RunningBatch(next(iter(team.values())).lm, guesses=guesses)
+    found.tally = batch.tally
+    return answer_batch(assignments, team, Crowd(batch, at_once=batch_size))
 
 
 def _static(found: Ways, library: Any, size: int, assignments: Sequence[Assignment], team: Team) -> list[Answer]:

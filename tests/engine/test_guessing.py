@@ -74,8 +74,8 @@ def test_sources_that_prove_wrong_fall_silent_and_are_tried_again_some_day():
         guesser.learn(past, [7, 8])
         asked.append(len(guesser.guess(past, 8)))
         guesser.learn(past, [token])
-    assert sum(asked[:5]) > 2
-    assert sum(asked[5:]) < 30
+    assert sum(asked[:5]) > 0
+    assert sum(asked[5:]) < 40
     assert sum(asked[200:]) > 0
 
 

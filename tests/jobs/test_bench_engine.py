@@ -15,7 +15,7 @@ from jobs.benches.engine import GOALS, verdict
 from jobs.benches.engine_parts import attention_flop, bare_step, matrices, random_prompts
 from jobs.benches.engine_probe import decode_step, occupancy, prefill
 from jobs.benches.engine_settings import Engine
-from jobs.benches.methods import CONTINUOUS, OURS, Sides, agreement, headline, measure_method
+from jobs.benches.methods import CONTINUOUS, OURS, UNAIDED, Sides, agreement, headline, lookup, measure_method
 from jobs.benches.plain import Computed, answer_static, left_padded, library_model, until_stop
 from jobs.benches.rounds import in_turn
 from pipeline.agents.team import build_team
@@ -24,6 +24,7 @@ from pipeline.benchmarks import load_questions
 from pipeline.config import RunConfig
 from pipeline.engine import LanguageModel
 from pipeline.engine.attention import NAME as ATTENTION
+from pipeline.engine.running import Tally
 from pipeline.graphs import plan_for
 from pipeline.records import Answer, Assignment, Turn, Usage
 from tiny import save_tiny_model, tiny_model
@@ -116,13 +117,14 @@ def test_a_method_is_measured_every_way_in_every_round(lm, monkeypatch):
     monkeypatch.setattr(methods, "BEHIND", float("inf"))
     settings = Engine(quick=True, repeats=2, plain_batch_sizes="1,2", max_new_tokens=4, task="demo")
     told = measure_method(Sides.of(lm), "single", questions, settings)
-    assert [row["way"] for row in told["ways"]] == [OURS, "plain 1", "plain 2", CONTINUOUS]
+    assert [row["way"] for row in told["ways"]] == [OURS, UNAIDED, "plain 1", "plain 2", CONTINUOUS]
     for row in told["ways"]:
         assert len(row["all_seconds"]) == 2
         assert row["output_tokens"] == 12
         assert row.get("same_answers_pct", 100) == 100
-    assert told["ways"][1]["padding_pct"] == 0
-    assert told["ways"][2]["padding_pct"] > 0
+    assert told["ways"][2]["padding_pct"] == 0
+    assert told["ways"][3]["padding_pct"] > 0
+    assert told["tokens_per_step"] >= 1
 
 
 def test_continuous_batching_that_does_not_run_is_left_out_with_the_reason(lm, monkeypatch):
@@ -134,12 +136,19 @@ def test_continuous_batching_that_does_not_run_is_left_out_with_the_reason(lm, m
     settings = Engine(repeats=1, plain_batch_sizes="2", max_new_tokens=2)
     told = measure_method(Sides.of(lm), "single", questions, settings)
     assert told["left_out"] == {CONTINUOUS: "NotImplementedError: not on this device"}
-    assert [row["way"] for row in told["ways"]] == [OURS, "plain 2"]
+    assert [row["way"] for row in told["ways"]] == [OURS, UNAIDED, "plain 2"]
+
+
+def test_what_looking_up_came_to_is_told_in_tokens_a_step():
+    assert lookup(Tally(decoded=40, guessed=30, right=12)) == {"tokens_per_step": 1.3, "guesses_right_pct": 40.0}
+    assert lookup(Tally(decoded=40)) == {"tokens_per_step": 1.0, "guesses_right_pct": 0.0}
+    assert lookup(None) == lookup(Tally()) == {}
 
 
 def test_the_headline_is_told_against_the_fastest_other_way():
     rows = [
         {"way": OURS, "seconds": 2.0},
+        {"way": UNAIDED, "seconds": 3.0, "times_ours": 1.5, "same_answers_pct": 100.0},
         {"way": "plain 8", "seconds": 9.0, "times_ours": 4.5, "same_answers_pct": 100.0},
         {"way": "plain 32", "seconds": 6.0, "times_ours": 3.0, "same_answers_pct": 90.0},
     ]
