@@ -69,7 +69,7 @@ class Kernel:
             query_RNXH: Queries, those that share a key together.
             keys_RNCH: Keys.
             values_RNCH: Values.
-            mask: What is read, like [R, N, X, C]: bool, or a term of the scores; none: all read all.
+            mask: A term of the scores, like [R, N, X, C]: 0 for what is read and -inf; none: all read all.
         """
         if self.softcap:
             return self._capped(query_RNXH, keys_RNCH, values_RNCH, mask)
@@ -87,7 +87,7 @@ class Kernel:
         scores_RNXC = query @ keys.transpose(-1, -2) * (query.shape[-1] ** -0.5 if self.scale is None else self.scale)
         scores_RNXC = torch.tanh(scores_RNXC / self.softcap) * self.softcap
         if mask is not None:
-            scores_RNXC = scores_RNXC.masked_fill(~mask, torch.finfo(scores_RNXC.dtype).min)
+            scores_RNXC = scores_RNXC + mask
         return scores_RNXC.softmax(dim=-1, dtype=torch.float32).to(query.dtype) @ values
 
 

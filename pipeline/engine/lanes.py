@@ -135,7 +135,7 @@ class Lanes:
     ) -> None:
         span = block.rows, slice(None), slice(0, block.columns)
         heads, width, device = keys_RNCH.shape[1], block.width, query_1QSH.device
-        mask = self._block_mask(block, query_1QSH.shape[1] // heads, device)
+        mask = self._block_mask(block, query_1QSH.shape[1] // heads, query_1QSH)
         here: Any = slice(block.places[0][0], block.places[-1][0] + 1)
         if width > 1:
             here = self._padded(block, device)
@@ -164,7 +164,7 @@ class Lanes:
             grouped(query_1QSH[:, :, here], heads),
             keys_RNCH[span],
             values_RNCH[span],
-            self._long_mask(lane, query_1QSH.shape[1] // heads, query_1QSH.device),
+            self._long_mask(lane, query_1QSH.shape[1] // heads, query_1QSH),
         )
         found_QTH = found_1NXH.reshape(-1, count, found_1NXH.shape[-1])
         out_1SQH[0, here] = found_QTH.transpose(0, 1)
@@ -196,11 +196,11 @@ class Lanes:
             self._masks[key] = torch.tensor(block.padded()).flatten().to(device)
         return self._masks[key]
 
-    def _block_mask(self, block: Block, groups: int, device: torch.device) -> Tensor | None:
-        """Which columns each position of a block reads, bool [rows, 1, G T, C]; none if all read all."""
+    def _block_mask(self, block: Block, groups: int, like: Tensor) -> Tensor | None:
+        """Which columns each position of a block reads, a term of scores [rows, 1, G T, C]; none if all read all."""
         if self.window is None and block.width == 1 and min(block.starts) + 1 == block.columns:
             return None
-        key = ("block", block.row, self.window, device)
+        key = ("block", block.row, self.window, like.device)
         if key not in self._masks:
             column_C, own_RT1 = torch.arange(block.columns), torch.tensor(block.own())[..., None]
             readable_RTC = column_C <= own_RT1
@@ -208,12 +208,12 @@ class Lanes:
                 readable_RTC &= column_C > own_RT1 - self.window
             if block.width > 1:
                 readable_RTC = readable_RTC.repeat(1, groups, 1)
-            self._masks[key] = readable_RTC[:, None].to(device)
+            self._masks[key] = term(readable_RTC[:, None], like)
         return self._masks[key]
 
-    def _long_mask(self, lane: int, groups: int, device: torch.device) -> Tensor:
-        """Which columns each position of a lane reads, for all query heads that share a key, bool [1, 1, G T, C]."""
-        key = ("lane", lane, self.window, device)
+    def _long_mask(self, lane: int, groups: int, like: Tensor) -> Tensor:
+        """Which columns each position of a lane reads, for all heads that share a key, as a term of scores."""
+        key = ("lane", lane, self.window, like.device)
         if key not in self._masks:
             start, count = self.starts[lane], self.counts[lane]
             own_T1 = torch.arange(start, start + count)[:, None]
@@ -221,8 +221,13 @@ class Lanes:
             readable_TC = column_C <= own_T1
             if self.window is not None:
                 readable_TC &= column_C > own_T1 - self.window
-            self._masks[key] = readable_TC.repeat(groups, 1)[None, None].to(device)
+            self._masks[key] = term(readable_TC.repeat(groups, 1)[None, None], like)
         return self._masks[key]
+
+
+def term(readable: Tensor, like: Tensor) -> Tensor:
+    """What is added to scores, made once for all layers: 0 where something is read, else -inf; in the scores' form."""
+    return torch.zeros(readable.shape, dtype=like.dtype).masked_fill_(~readable, float("-inf")).to(like.device)
 
 
 def grouped(query_RQTH: Tensor, heads: int) -> Tensor:
