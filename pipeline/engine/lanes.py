@@ -14,58 +14,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from pipeline.engine.attention import Kernel
+from pipeline.engine.blocks import Block, grouped, term
 from pipeline.memory import KVCache, Slot
 
 SHORT = 16
 """Positions of a lane that is attended to together with its neighbours, at most."""
 SKIPPING = frozenset({"cuda"})
 """Devices whose kernels are faster where they know that a text is read from its first position on."""
-BLOCK = 8
-"""Slots attended to together at most on a CPU: fewer read fewer columns past their ends, more are fewer calls."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Block:
-    """Neighbouring slots with a few new positions each, which are attended to together."""
-
-    row: int
-    """The first lane's slot's row."""
-    places: tuple[tuple[int, ...], ...]
-    """For each lane, where its positions lie among all of the forward."""
-    starts: tuple[int, ...]
-    """For each lane, the position that its first one has in its slot."""
-
-    @property
-    def rows(self) -> slice:
-        """The slots' rows."""
-        return slice(self.row, self.row + len(self.places))
-
-    @property
-    def width(self) -> int:
-        """Positions of the longest lane."""
-        return max(map(len, self.places))
-
-    @property
-    def columns(self) -> int:
-        """Columns that are read at most."""
-        return max(start + len(places) for start, places in zip(self.starts, self.places, strict=True))
-
-    def padded(self) -> list[list[int]]:
-        """Places of all lanes, [rows][T]: in shorter ones the last is there several times."""
-        return [[*places, *places[-1:] * (self.width - len(places))] for places in self.places]
-
-    def own(self) -> list[list[int]]:
-        """Positions of all lanes in their slots, padded in the same way."""
-        return [
-            [start + min(t, len(places) - 1) for t in range(self.width)]
-            for start, places in zip(self.starts, self.places, strict=True)
-        ]
+WASTE = 1 << 20
+"""Bytes of keys and values past lanes' ends that a CPU reads in the time that another call of attention takes."""
 
 
 @dataclass(eq=False)
@@ -88,8 +50,7 @@ class Lanes:
         assert rows == sorted(set(rows)), "short lanes come first, by row"
         assert all(count > SHORT for count in self.counts[self.shorts :]), "longer lanes come last"
         device = self.cache.shape.device
-        limit = BLOCK if device.type == "cpu" else self.cache.rows
-        self.blocks = list(self._blocks(rows, limit))
+        self.blocks = list(self._blocks(rows))
         spans = zip(self.starts, self.counts, strict=True)
         own = [torch.arange(start, start + count) for start, count in spans] if max(self.counts) > 1 else []
         self.positions_S = (torch.cat(own) if own else torch.tensor(self.starts, dtype=torch.int64)).to(device)
@@ -110,43 +71,45 @@ class Lanes:
         """Puts a layer's new keys or values into the slots' columns."""
         if self.shorts:
             rows, columns = self._on(cache_RNCH.device)
-            cache_RNCH[rows, :, columns] = new_1NSH[0, :, : len(rows)].transpose(0, 1)
+            new_SNH = new_1NSH[0].transpose(0, 1)
+            cache_RNCH.transpose(1, 2).index_put_((rows, columns), new_SNH[: len(rows)])
         for lane in range(self.shorts, len(self.spans)):
             start, here = self.starts[lane], slice(self.offsets[lane], self.offsets[lane + 1])
             cache_RNCH[self.spans[lane][0].row, :, start : start + self.counts[lane]] = new_1NSH[0, :, here]
 
     def attend(self, query_1QSH: Tensor, keys_RNCH: Tensor, values_RNCH: Tensor, kernel: Kernel) -> Tensor:
         """Attention of all lanes, [1, S, Q, H]: each new position reads what its slot holds up to itself."""
+        if len(self.blocks) == 1 and self.shorts == len(self.spans):
+            return self._attend_block(self.blocks[0], query_1QSH, keys_RNCH, values_RNCH, kernel)[None]
         out_1SQH = query_1QSH.new_empty(1, query_1QSH.shape[2], query_1QSH.shape[1], values_RNCH.shape[-1])
         for block in self.blocks:
-            self._attend_block(block, query_1QSH, keys_RNCH, values_RNCH, kernel, out_1SQH)
+            found_SQH = self._attend_block(block, query_1QSH, keys_RNCH, values_RNCH, kernel)
+            out_1SQH[0, block.first : block.first + len(found_SQH)] = found_SQH
         for lane in range(self.shorts, len(self.spans)):
             self._attend_long(lane, query_1QSH, keys_RNCH, values_RNCH, kernel, out_1SQH)
         return out_1SQH
 
     def _attend_block(
-        self,
-        block: Block,
-        query_1QSH: Tensor,
-        keys_RNCH: Tensor,
-        values_RNCH: Tensor,
-        kernel: Kernel,
-        out_1SQH: Tensor,
-    ) -> None:
-        span = block.rows, slice(None), slice(0, block.columns)
-        heads, width, device = keys_RNCH.shape[1], block.width, query_1QSH.device
-        mask = self._block_mask(block, query_1QSH.shape[1] // heads, query_1QSH)
-        here: Any = slice(block.places[0][0], block.places[-1][0] + 1)
-        if width > 1:
-            here = self._padded(block, device)
-        query_QXH = query_1QSH[0][:, here]
-        query_RQTH = query_QXH.reshape(len(query_QXH), -1, width, query_QXH.shape[-1]).transpose(0, 1)
-        found_RNXH = kernel(grouped(query_RQTH, heads), keys_RNCH[span], values_RNCH[span], mask)
+        self, block: Block, query_1QSH: Tensor, keys_RNCH: Tensor, values_RNCH: Tensor, kernel: Kernel
+    ) -> Tensor:
+        """Attention of a block's positions, [S, Q, H], S those of the block."""
+        keys_RNCH, values_RNCH = keys_RNCH[block.span], values_RNCH[block.span]
+        rows, heads, width = len(block.starts), keys_RNCH.shape[1], block.width
+        mask = (
+            None
+            if block.even and self.window is None
+            else self._block_mask(block, query_1QSH.shape[1] // heads, query_1QSH)
+        )
         if width == 1:
-            out_1SQH[0, here] = found_RNXH.flatten(1, 2)
-        else:  # a position that is there several times is computed so often, with the same result
-            found_RQTH = found_RNXH.reshape(len(block.places), -1, width, found_RNXH.shape[-1])
-            out_1SQH[0, here] = found_RQTH.transpose(1, 2).flatten(0, 1)
+            query_RQH = query_1QSH[0, :, block.first : block.first + rows].transpose(0, 1)
+            query_RNGH = query_RQH.reshape(rows, heads, -1, query_RQH.shape[-1])
+            return kernel(query_RNGH, keys_RNCH, values_RNCH, mask).flatten(1, 2)
+        places, back = self._padded(block, query_1QSH.device)
+        query_QXH = query_1QSH[0].index_select(1, places)
+        query_RQTH = query_QXH.reshape(-1, rows, width, query_QXH.shape[-1]).transpose(0, 1)
+        found_RNXH = kernel(grouped(query_RQTH, heads), keys_RNCH, values_RNCH, mask)
+        found_RQTH = found_RNXH.reshape(rows, -1, width, found_RNXH.shape[-1])
+        return found_RQTH.transpose(1, 2).flatten(0, 1).index_select(0, back)
 
     def _attend_long(
         self, lane: int, query_1QSH: Tensor, keys_RNCH: Tensor, values_RNCH: Tensor, kernel: Kernel, out_1SQH: Tensor
@@ -180,57 +143,62 @@ class Lanes:
             )
         return self._masks["rows", device], self._masks["columns", device]
 
-    def _blocks(self, rows: Sequence[int], limit: int) -> Iterator[Block]:
-        """Runs of short lanes whose slots are neighbours, at most `limit` of them each."""
-        first = 0
-        for lane in range(1, len(rows) + 1):
-            if lane == len(rows) or rows[lane] != rows[lane - 1] + 1 or lane - first == limit:
-                places = tuple(tuple(range(self.offsets[i], self.offsets[i + 1])) for i in range(first, lane))
-                yield Block(row=rows[first], places=places, starts=tuple(self.starts[first:lane]))
-                first = lane
+    def _blocks(self, rows: Sequence[int]) -> Iterator[Block]:
+        """Runs of short lanes whose slots are neighbours, as long as they read little past their own ends."""
+        first, longest, read, most = 0, 0, 0, self._waste
+        for lane, row in enumerate(rows):
+            end = self.starts[lane] + self.counts[lane]
+            wasted = max(longest, end) * (lane - first + 1) - read - end
+            if lane > first and (row != rows[lane - 1] + 1 or wasted > most):
+                yield self._block(first, lane, row=rows[first], columns=longest)
+                first, longest, read = lane, 0, 0
+            longest, read = max(longest, end), read + end
+        if rows:
+            yield self._block(first, len(rows), row=rows[first], columns=longest)
 
-    def _padded(self, block: Block, device: torch.device) -> Tensor:
-        """Where the positions of a block's lanes lie, int64 [rows * T]."""
+    def _block(self, first: int, last: int, *, row: int, columns: int) -> Block:
+        starts, counts = self.starts[first:last], self.counts[first:last]
+        width = max(counts)
+        return Block(
+            first=self.offsets[first],
+            row=row,
+            starts=starts,
+            counts=counts,
+            width=width,
+            columns=columns,
+            even=width == 1 and min(starts) + 1 == columns,
+        )
+
+    @property
+    def _waste(self) -> float:
+        """Columns past the ends of a block's lanes that may be read for nothing."""
+        shape = self.cache.shape
+        if shape.device.type != "cpu":
+            return float("inf")
+        return WASTE * shape.layers / shape.bytes_per_position
+
+    def _padded(self, block: Block, device: torch.device) -> tuple[Tensor, Tensor]:
+        """Where the positions of a block's lanes lie, [rows * T], and where among these each is, [S] of the block."""
         key = ("places", block.row, device)
         if key not in self._masks:
-            self._masks[key] = torch.tensor(block.padded()).flatten().to(device)
-        return self._masks[key]
+            back = [t + block.width * lane for lane, count in enumerate(block.counts) for t in range(count)]
+            self._masks[key] = torch.tensor(block.padded()).to(device)
+            self._masks["back", block.row, device] = torch.tensor(back).to(device)
+        return self._masks[key], self._masks["back", block.row, device]
 
-    def _block_mask(self, block: Block, groups: int, like: Tensor) -> Tensor | None:
-        """Which columns each position of a block reads, a term of scores [rows, 1, G T, C]; none if all read all."""
-        if self.window is None and block.width == 1 and min(block.starts) + 1 == block.columns:
-            return None
+    def _block_mask(self, block: Block, groups: int, like: Tensor) -> Tensor:
+        """Which columns each position of a block reads, as a term of scores [rows, 1, G T, C]."""
         key = ("block", block.row, self.window, like.device)
         if key not in self._masks:
-            column_C, own_RT1 = torch.arange(block.columns), torch.tensor(block.own())[..., None]
-            readable_RTC = column_C <= own_RT1
-            if self.window is not None:
-                readable_RTC &= column_C > own_RT1 - self.window
-            if block.width > 1:
-                readable_RTC = readable_RTC.repeat(1, groups, 1)
-            self._masks[key] = term(readable_RTC[:, None], like)
+            own_RT = torch.tensor(block.own())
+            own_RX = own_RT if block.width == 1 else own_RT.repeat(1, groups)
+            self._masks[key] = term(own_RX, block.columns, self.window, like)[:, None]
         return self._masks[key]
 
     def _long_mask(self, lane: int, groups: int, like: Tensor) -> Tensor:
         """Which columns each position of a lane reads, for all heads that share a key, as a term of scores."""
         key = ("lane", lane, self.window, like.device)
         if key not in self._masks:
-            start, count = self.starts[lane], self.counts[lane]
-            own_T1 = torch.arange(start, start + count)[:, None]
-            column_C = torch.arange(start + count)
-            readable_TC = column_C <= own_T1
-            if self.window is not None:
-                readable_TC &= column_C > own_T1 - self.window
-            self._masks[key] = term(readable_TC.repeat(groups, 1)[None, None], like)
+            start, end = self.starts[lane], self.starts[lane] + self.counts[lane]
+            self._masks[key] = term(torch.arange(start, end).repeat(groups), end, self.window, like)[None, None]
         return self._masks[key]
-
-
-def term(readable: Tensor, like: Tensor) -> Tensor:
-    """What is added to scores, made once for all layers: 0 where something is read, else -inf; in the scores' form."""
-    return torch.zeros(readable.shape, dtype=like.dtype).masked_fill_(~readable, float("-inf")).to(like.device)
-
-
-def grouped(query_RQTH: Tensor, heads: int) -> Tensor:
-    """Queries [R, N, G T, H]: those of the G heads that share a key one after another, so that no key is copied."""
-    rows, _, _, size = query_RQTH.shape
-    return query_RQTH.reshape(rows, heads, -1, size)

@@ -17,8 +17,9 @@ from torch import Tensor
 
 from pipeline.engine.alignment import Alignment
 from pipeline.engine.attention import Kernel
+from pipeline.engine.blocks import grouped
 from pipeline.engine.kernels import Split
-from pipeline.engine.lanes import Lanes, grouped
+from pipeline.engine.lanes import Lanes
 from pipeline.engine.sampling import draw
 from pipeline.memory import KVCache
 

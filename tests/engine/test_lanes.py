@@ -19,11 +19,11 @@ MIXES = {
     "long alone": ({4: 7}, {}),
     "long, in any order of rows": ({5: 3, 1: 8, 3: 2}, {"SHORT": 1}),
     "short of unequal lengths": ({1: 3, 2: 1, 3: 8, 4: 2, 6: 5, 7: 5}, {}),
-    "short in blocks of two": ({1: 3, 2: 1, 3: 8, 4: 2}, {"BLOCK": 2}),
+    "short in blocks of two": ({1: 3, 2: 1, 3: 8, 4: 2}, {"WASTE": 200}),
     "mixed": ({1: 1, 2: 4, 6: 1, 5: 20, 0: 17}, {}),
     "mixed, where no more than one is short": ({1: 1, 2: 1, 6: 1, 5: 4, 0: 9}, {"SHORT": 1}),
-    "more singles than a block": (dict.fromkeys(range(12), 1), {"BLOCK": 5}),
-    "blocks of one": (dict.fromkeys(range(4), 1), {"BLOCK": 1}),
+    "more singles than a block": (dict.fromkeys(range(12), 1), {"WASTE": 300}),
+    "blocks of one": (dict.fromkeys(range(4), 1), {"WASTE": -1}),
 }
 
 
