@@ -192,13 +192,11 @@ class Writing:
 
     def step_all(self, lm: LanguageModel, rows: Sequence[Row], hidden_SD: Tensor) -> list[int]:
         """Draws a token for every row, and another one after each guess that turns out to be right."""
-        draws, widths = list[float](), [row.width for row in rows]
-        for row in rows:
-            assert isinstance(row.goal, Writing)
-            draws += row.goal.draws(row.width)
-        uniform_S = torch.tensor(draws, dtype=torch.float64, device=lm.device)
         temperature, top_p = self.config.temperature, self.config.top_p
+        uniform_S = torch.tensor(_draws(rows), dtype=torch.float64) if temperature else torch.zeros(len(hidden_SD))
+        uniform_S = uniform_S.to(lm.device)
         drawn = sample(lm.logits(hidden_SD), uniform_S, temperature=temperature, top_p=top_p).tolist()
+        widths = [row.width for row in rows]
         held, end = list[int](), 0
         for row, width in zip(rows, widths, strict=True):
             goal, begin, end = row.goal, end, end + width
@@ -233,3 +231,8 @@ class Writing:
             self.finish = "stop"
             return False
         return len(self.token_ids) < self.limit
+
+
+def _draws(rows: Sequence[Row]) -> list[float]:
+    """The noise of each row's next token, and of those after its guesses."""
+    return [draw for row in rows if isinstance(row.goal, Writing) for draw in row.goal.draws(row.width)]
