@@ -106,6 +106,7 @@ class RunningBatch:
         self.rows = [row for row in self.rows if not row.done]
         for row in done:
             row.slot.taken = False
+            self._learn(row)
         return done
 
     def run(self, rows: Sequence[Row]) -> None:
@@ -151,13 +152,18 @@ class RunningBatch:
     def _guess(self, rows: Sequence[Row], most: int) -> None:
         """Guesses how texts go on, by so many tokens each at most."""
         for row in rows if self._guesses else ():
-            goal = row.goal
-            assert isinstance(goal, Writing)
             if row.past is None:
                 row.past = Past.of(row.token_ids)
-                self._guesser.learn(row.past, goal.token_ids)
+            self._learn(row)
+            goal = row.goal
+            assert isinstance(goal, Writing)
             left = goal.limit - len(goal.token_ids) - 1  # the model draws one more than were guessed
             row.guesses = self._guesser.guess(row.past, min(most, left))
+
+    def _learn(self, row: Row) -> None:
+        """Learns from what a text has become since it was last looked at."""
+        if row.past is not None and isinstance(row.goal, Writing):
+            self._guesser.learn(row.past, row.goal.token_ids[row.past.written :])
 
     def _compute(self, chosen: Sequence[tuple[Row, int]], began: float) -> None:
         for row, count in chosen:
@@ -234,11 +240,5 @@ class RunningBatch:
                 row.hidden_D = own_SD[begin + count - 1] if row.done else None
                 begin += row.width
                 row.slot.length -= row.width - count
-                self._learn(row, count)
-
-    def _learn(self, row: Row, held: int) -> None:
-        """Learns from what has been written, and forgets the guesses."""
-        self.tally.right += held - 1
-        if row.past is not None and isinstance(row.goal, Writing):
-            self._guesser.learn(row.past, row.goal.token_ids[row.past.written :])
-        row.guesses = ()
+                row.guesses = ()
+                self.tally.right += count - 1

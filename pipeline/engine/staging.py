@@ -26,7 +26,7 @@ def form_of(rows: Sequence[Row], *, whole: bool = False) -> Form | None:
     alignments, samplings = set[Alignment](), set[tuple[float, float]]()
     for row in rows:
         goal = row.goal
-        if row.unread or (row.latent_D if isinstance(goal, Thinking) else row.token) is None:
+        if row.unread or row.guesses or (row.latent_D if isinstance(goal, Thinking) else row.token) is None:
             return None
         if isinstance(goal, Thinking):
             alignments.add(goal.alignment)

@@ -64,7 +64,7 @@ def thinkers(lm, batch, alignment, steps=12, **options):
 
 
 def written(lm, config=GREEDY):
-    batch = RunningBatch(lm)
+    batch = RunningBatch(lm, guesses=0)
     rows = writers(lm, batch, config)
     batch.run(rows)
     return [row.goal.token_ids for row in rows]
@@ -95,6 +95,24 @@ def test_texts_that_the_model_ends_are_those_of_the_usual_way(free):
     assert graphs.replayed > 0
 
 
+def test_steps_with_guesses_go_the_usual_way_and_the_others_are_captured(free):
+    expected = written(free)
+    with captured(free) as graphs:
+        batch = RunningBatch(free, guesses=3)
+        rows = writers(free, batch)
+        ahead = iter(range(1000))
+
+        def guess(past, most):  # in every other step
+            text = expected[next(i for i, row in enumerate(rows) if row.past is past)]
+            return text[past.written : past.written + most] if next(ahead) // len(rows) % 2 else []
+
+        batch._guesser.guess = guess
+        batch.run(rows)
+    assert [row.goal.token_ids for row in rows] == expected
+    assert batch.tally.right == batch.tally.guessed > 10
+    assert graphs.replayed > 2
+
+
 def test_a_nucleus_wider_than_the_candidates_is_drawn_from_the_whole_vocabulary(free, monkeypatch):
     expected = written(free, WARM)
     monkeypatch.setattr(drawing, "CANDIDATES", 2)
@@ -105,7 +123,7 @@ def test_a_nucleus_wider_than_the_candidates_is_drawn_from_the_whole_vocabulary(
 
 def test_latent_steps_leave_the_same_memory(lm):
     def thought():
-        batch = RunningBatch(lm)
+        batch = RunningBatch(lm, guesses=0)
         rows = thinkers(lm, batch, alignment, keep=True)
         batch.run(rows)
         cut = {"role": "r", "question_id": "q", "fingerprint": "f", "latent_steps": 12}
@@ -127,7 +145,7 @@ def test_a_watcher_sees_every_latent_step_by_itself(lm):
     seen = []
     alignment = alignment_of(lm)
     with captured(lm):
-        batch = RunningBatch(lm)
+        batch = RunningBatch(lm, guesses=0)
         batch.run(
             thinkers(lm, batch, alignment, steps=5, watch=lambda step, hidden, embeds: seen.append((step, embeds)))
         )
@@ -139,7 +157,7 @@ def test_a_watcher_sees_every_latent_step_by_itself(lm):
 
 def test_thinkers_and_writers_share_a_step_and_newcomers_may_interrupt_it(free):
     def mixed():
-        batch = RunningBatch(free)
+        batch = RunningBatch(free, guesses=0)
         rows = [*thinkers(free, batch, alignment)[:2], *writers(free, batch)[2:]]
         for row in rows:
             batch.add(row)
@@ -164,7 +182,7 @@ def test_thinkers_and_writers_share_a_step_and_newcomers_may_interrupt_it(free):
 def test_a_cache_that_moves_has_its_steps_captured_anew(free):
     expected = written(free)
     with captured(free) as graphs:
-        batch = RunningBatch(free)
+        batch = RunningBatch(free, guesses=0)
         rows = writers(free, batch)
         for row in rows:
             batch.add(row)
@@ -181,7 +199,7 @@ def test_a_cache_that_moves_has_its_steps_captured_anew(free):
 def test_idle_places_write_to_nobodys_columns(free):
     """Every other slot belongs to somebody who is not in the step, up to its last column."""
     with captured(free) as graphs:
-        batch = RunningBatch(free)
+        batch = RunningBatch(free, guesses=0)
         batch.cache.reserve(rows=8, columns=100)
         others = [batch.cache.slot() for _ in range(4)]
         rows = writers(free, batch)
@@ -228,7 +246,7 @@ def test_a_capture_that_fails_is_told_once_and_costs_nothing(free, caplog):
 
 def test_steps_with_unread_prompts_and_of_unlike_sampling_are_not_for_a_graph(free):
     with captured(free):
-        batch = RunningBatch(free)
+        batch = RunningBatch(free, guesses=0)
         rows = writers(free, batch)
         assert form_of(rows) is None
         for row in rows:
