@@ -103,7 +103,7 @@ class AgentEnds:
 
 @dataclass(frozen=True, kw_only=True)
 class AgentLeftOut:
-    """An agent had no turn: the texts that it was to read fill the model's context."""
+    """An agent had no turn: the texts or the memory that it was to go on from fill the model's context."""
 
     role: str
     """Whose."""

@@ -133,7 +133,7 @@ class Show:
     @lines.register
     def _(self, event: AgentLeftOut) -> Iterator[Text]:
         yield Text(
-            harmless(f"▶ {event.role} has no turn: the texts that it reads fill the model's context"), style="bold"
+            harmless(f"▶ {event.role} has no turn: what it gets of others fills the model's context"), style="bold"
         )
 
     @lines.register

@@ -52,7 +52,7 @@ class Watcher(Observer):
         with self._watching():
             request, prompt = scene.request, scene.prompt
             self._lens = Lens(self._lm)
-            inherited = len(request.memory)
+            inherited = scene.start
             self._tell(
                 AgentReads(
                     role=scene.role,
@@ -79,7 +79,7 @@ class Watcher(Observer):
     def ends(self, scene: Scene, deed: Deed) -> None:
         """Tells how a turn ended."""
         with self._watching():
-            request, prompt = scene.request, scene.prompt
+            prompt = scene.prompt
             if deed.segment is None:
                 self._words.end()
             # The last token of a text is fed to nobody, so it takes no position.
@@ -89,7 +89,7 @@ class Watcher(Observer):
                 finish=deed.finish,
                 output_tokens=deed.output_tokens,
                 seconds=time.perf_counter() - self._began,
-                held=self._held(len(request.memory) + own),
+                held=self._held(scene.start + own),
             )
             self._tell(ended)
         self.start()

@@ -30,10 +30,12 @@ class UnderWay:
     """The question in the running batch."""
     started: float
     """When the turn began, seconds since the epoch."""
-    handover: float
+    handover: float = 0.0
     """Seconds that it took to bring memory into place."""
-    verifying: float
+    verifying: float = 0.0
     """Seconds that it took to check it."""
+    transfers: tuple[Transfer, ...] = ()
+    """How the memory came."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -51,45 +53,51 @@ class Agent:
     def begin(self, request: TurnRequest, batch: RunningBatch) -> UnderWay | TurnResult:
         """Begins a turn on a question: lets it enter the running batch.
 
-        Earlier texts are never shortened. Where they leave no room in the model's context, the turn is empty and counts
-        as cut off by it: that is the model's doing, and a score like any other.
+        Earlier work is never shortened. Where texts or memory leave no room in the model's context, the turn is empty
+        and counts as cut off by it: that is the model's doing, and a score like any other.
 
         Returns:
             The turn, which `end` ends once its row is done; or at once what came of one that is cut off.
 
         Raises:
-            ValueError: A memory belongs to another model or question, or a prompt without earlier texts does not fit
-                the model's context.
+            ValueError: A memory belongs to another model or question, or a prompt without earlier work does not fit the
+                model's context.
         """
         prompt = self.prompt(request)
         if not self._fits(request, prompt):
             return self._cut_off(request)
         started, began = time.time(), time.perf_counter()
         request.memory.verify()
+        verifying = time.perf_counter() - began
+        scene, handover = self._scene(request, prompt, batch, columns=len(prompt) + self.conduct.columns)
+        self.conduct.observer.reads(scene)
+        family = "" if request.memory else self.role.name
+        row = Row(slot=scene.slot, goal=self.conduct.goal(scene), token_ids=prompt, family=family)
+        batch.add(row)
+        came = transfers(request.memory, handover)
+        return UnderWay(scene=scene, row=row, started=started, handover=handover, verifying=verifying, transfers=came)
+
+    def _scene(
+        self, request: TurnRequest, prompt: Sequence[int], batch: RunningBatch, *, columns: int
+    ) -> tuple[Scene, float]:
+        """The turn with its memory in place; and how many seconds that took."""
         opening = time.perf_counter()
-        columns = len(prompt) + self.conduct.columns
         slot = batch.cache.open(request.memory, columns=columns, move=self.lm.move)
         self.lm.synchronize()
-        handover = time.perf_counter() - opening
-        lens = Lens(self.lm) if request.traced else None
         scene = Scene(
             lm=self.lm,
             slot=slot,
             start=slot.length,
             role=self.role.name,
-            request=request,
+            request=replace(request, memory=Memory()),  # what was copied may go, long before the turn ends
             prompt=prompt,
-            lens=lens,
+            lens=Lens(self.lm) if request.traced else None,
         )
-        self.conduct.observer.reads(scene)
-        family = "" if request.memory else self.role.name
-        row = Row(slot=slot, goal=self.conduct.goal(scene), token_ids=prompt, family=family)
-        batch.add(row)
-        return UnderWay(scene=scene, row=row, started=started, handover=handover, verifying=opening - began)
+        return scene, time.perf_counter() - opening
 
     def end(self, turn: UnderWay) -> TurnResult:
         """Ends a turn whose row is done."""
-        scene, request = turn.scene, turn.scene.request
+        scene = turn.scene
         deed = self.conduct.deed(scene, turn.row.goal)
         self.conduct.observer.ends(scene, deed)
         prompt = len(scene.prompt)
@@ -100,44 +108,50 @@ class Agent:
             finish=deed.finish,
             usage=usage,
             seconds=turn.row.seconds + turn.handover + turn.verifying + deed.sign_seconds,
-            transfers=transfers(request.memory, turn.handover),
-            verify_seconds=(turn.verifying if request.memory else 0.0) + deed.sign_seconds,
+            transfers=turn.transfers,
+            verify_seconds=(turn.verifying if turn.transfers else 0.0) + deed.sign_seconds,
             thoughts=deed.thoughts,
-            prompt=self._recorded(request),
+            prompt=self._recorded(scene.request),
             started=turn.started,
             finished=time.time(),
             left_bytes=deed.segment.nbytes if deed.segment else 0,
         )
-        return TurnResult(turn=booked, segment=deed.segment)
+        return TurnResult(turn=booked, segment=deed.segment, thinks=self.thinks)
+
+    @property
+    def thinks(self) -> bool:
+        """Whether it thinks; else it writes."""
+        return isinstance(self.conduct, Thinking)
 
     @torch.inference_mode()
-    def recall(self, requests: Sequence[TurnRequest], inputs: Sequence[Inputs], batch: RunningBatch) -> list[Segment]:
-        """Rebuilds what this role's agent left behind, on whichever replica it did, from what its model was fed there.
+    def recall(self, request: TurnRequest, fed: Inputs, batch: RunningBatch) -> UnderWay:
+        """Begins to rebuild what this role's agent left behind on another replica, from what its model was fed there.
 
-        Nothing is rendered or thought again: all inputs of a question are read. The segments are those that the agent
-        made, but for rounding; they carry their inputs and are unsigned.
+        Nothing is rendered or thought again: all inputs are read.
 
         Args:
-            requests: What the agent had got for each question.
-            inputs: What its model was then fed, for each of them.
+            request: What the agent had got.
+            fed: What its model was then fed.
             batch: Where it is computed.
+
+        Returns:
+            The reading, which `recalled` ends once its row is done.
 
         Raises:
             ValueError: A memory belongs to another model or question.
         """
-        conduct = self.conduct
-        assert isinstance(conduct, Thinking), f"the {self.role.name} writes and leaves no memory behind"
-        scenes, rows = list[Scene](), list[Row]()
-        for request, fed in zip(requests, inputs, strict=True):
-            self._check(request)
-            slot = batch.cache.open(request.memory, columns=len(fed), move=self.lm.move)
-            prompt = fed.token_ids.tolist()
-            scenes.append(
-                Scene(lm=self.lm, slot=slot, start=slot.length, role=self.role.name, request=request, prompt=prompt)
-            )
-            rows.append(Row(slot=slot, goal=Reading(), token_ids=prompt, latents_MD=fed.latents_MD))
-        batch.run(rows)
-        return [conduct.segment(scene, fed) for scene, fed in zip(scenes, inputs, strict=True)]
+        assert self.thinks, f"the {self.role.name} writes and leaves no memory behind"
+        self._check(request)
+        prompt, started = fed.token_ids.tolist(), time.time()
+        scene, handover = self._scene(request, prompt, batch, columns=len(fed))
+        row = Row(slot=scene.slot, goal=Reading(), token_ids=prompt, latents_MD=fed.latents_MD)
+        batch.add(row)
+        return UnderWay(scene=scene, row=row, started=started, handover=handover)
+
+    def recalled(self, turn: UnderWay, fed: Inputs) -> Segment:
+        """The segment that the agent made, but for rounding; it carries its inputs and is unsigned."""
+        assert isinstance(self.conduct, Thinking), "what is recalled was thought"
+        return self.conduct.segment(turn.scene, fed)
 
     def prompt(self, request: TurnRequest) -> list[int]:
         """Token ids of the role's prompt for one question."""
@@ -146,11 +160,11 @@ class Agent:
     def _fits(self, request: TurnRequest, prompt: list[int]) -> bool:
         self._check(request)
         needed = len(request.memory) + len(prompt) + self.conduct.columns
-        if needed > self.lm.context and not request.notes:
+        if needed > self.lm.context and not (request.notes or request.memory):
             raise ValueError(
                 f"question {request.question.id!r}: the {self.role.name} needs {needed} positions "
-                f"(memory {len(request.memory)}, prompt {len(prompt)}, latent steps {self.conduct.columns}), "
-                f"but the model's context is {self.lm.context}{self.lm.context_note}"
+                f"(prompt {len(prompt)}, latent steps {self.conduct.columns}), but the model's context is "
+                f"{self.lm.context}{self.lm.context_note}"
             )
         return needed <= self.lm.context
 
@@ -170,7 +184,7 @@ class Agent:
             started=now,
             finished=now,
         )
-        return TurnResult(turn=turn)
+        return TurnResult(turn=turn, thinks=self.thinks)
 
     def _recorded(self, request: TurnRequest) -> str:
         """The prompt as text, for a question that is traced."""

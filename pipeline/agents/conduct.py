@@ -51,6 +51,8 @@ class TurnResult:
     """What happened, for the records."""
     segment: Segment | None = None
     """What a thinking agent added to the working memory."""
+    thinks: bool = False
+    """Whether it is a thinking agent's, which leaves no text: where it found no room, it leaves nothing at all."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,6 +79,7 @@ class Scene:
     """Position where this turn's prompt begins."""
     role: str
     request: TurnRequest
+    """What the agent got, but for the memory: that is in the slot by now, before `start`."""
     prompt: Sequence[int]
     """The prompt's token ids."""
     lens: Lens | None = None

@@ -11,12 +11,13 @@ import logging
 import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from traceback import clear_frames
 from typing import Protocol
 
 import torch
 
+from pipeline.agents.room import Room
 from pipeline.agents.spare import spare_memory
 from pipeline.engine import Row, RunningBatch
 
@@ -49,7 +50,7 @@ class Question(Protocol):
         """
 
     def restart(self) -> None:
-        """Begins anew; nothing of it is in the running batch any more."""
+        """Begins anew, or ends if it can't; nothing of it is in the running batch any more."""
 
     def fail(self, error: Exception) -> None:
         """Ends."""
@@ -60,12 +61,11 @@ class Crowd:
 
     Attributes:
         batch: The running batch.
-        at_once: How many questions are worked on at once; none is all. Halved when memory runs out.
         notices: What users should know of how it went.
     """
 
     def __init__(self, batch: RunningBatch, *, at_once: int | None = None) -> None:
-        self.batch, self.at_once = batch, at_once
+        self.batch, self._room = batch, Room(at_once)
         self.notices: list[str] = []
         self._looked = 0  # what the cache took when it was looked how much memory there is
         self._told = 0  # notices that have been handed out
@@ -74,6 +74,15 @@ class Crowd:
         self._stepping = False
         self._wanted = 0  # callers who wait to have the batch alone
         self._changed = threading.Condition()
+
+    @property
+    def at_once(self) -> int | None:
+        """How many questions are worked on at once; none is all. Fewer once memory has run out, until it suffices."""
+        return self._room.at_once
+
+    @at_once.setter
+    def at_once(self, count: int | None) -> None:
+        self._room = Room(count)
 
     def answer(self, questions: Sequence[Question]) -> None:
         """Works on questions until all of them are done; those that fail carry their error."""
@@ -97,9 +106,7 @@ class Crowd:
         to whoever comes first would wake all of them for each.
         """
         while not all(one.done for one in questions) and (self._active or not self._wanted):
-            at_work = set(map(id, self._active))
-            self._step()
-            if at_work - set(map(id, self._active)):  # somebody may be waiting for what has just been done
+            if self._step():  # somebody may be waiting for what has just been done
                 with self._changed:
                     self._changed.notify_all()
 
@@ -112,8 +119,8 @@ class Crowd:
     def answer_alone(self, question: Question) -> None:
         """Works on one question while no other is worked on."""
         with self.exclusive():
-            self._active = [question]
             while not question.done:
+                self._active = [question]
                 self._step(admit=False)
 
     @contextmanager
@@ -141,10 +148,11 @@ class Crowd:
             self._changed.notify_all()
 
     @torch.inference_mode()
-    def _step(self, *, admit: bool = True) -> None:
-        """Lets questions in for which there is room, and computes one step."""
+    def _step(self, *, admit: bool = True) -> bool:
+        """Lets questions in for which there is room, and computes one step; returns whether any have left."""
         while admit and not self._wanted and self._waiting and (self.at_once or MANY) > len(self._active):
             self._active.append(self._waiting.popleft())
+        entered = len(self._active)
         try:
             self._go_on()
             if self._active:
@@ -153,6 +161,7 @@ class Crowd:
                 self._go_on()
         except Exception as error:  # of the model, of its device or ours: everyone who is in the batch is hit
             self._hit(released(error))
+        return len(self._active) < entered
 
     def _go_on(self) -> None:
         """Lets questions do what they can without the model; those that are done leave.
@@ -167,7 +176,14 @@ class Crowd:
                 if ran_out_of_memory(error):
                     raise
                 question.fail(released(error))
-        self._active = [question for question in self._active if not question.done]
+        left = [question for question in self._active if not question.done]
+        self._tell(self._room.ended(len(self._active) - len(left)))
+        self._active = left
+
+    def _tell(self, notice: str) -> None:
+        if notice:
+            log.warning(notice)
+            self.notices.append(notice)
 
     def _look(self) -> None:
         """Refuses a step on a machine that is about to run out of memory: it would not refuse, but end this process.
@@ -191,19 +207,18 @@ class Crowd:
         hit, self._active = [question for question in self._active if not question.done], []
         self.batch = self.batch.anew()
         if ran_out_of_memory(error) and len(hit) > 1:
-            self.at_once = max(1, len(hit) // 2)
-            told = f"memory ran out with {len(hit)} questions at once; going on with {self.at_once}"
-            log.warning(told)
-            self.notices.append(told)
+            self._tell(self._room.ran_out(len(hit)))
             for question in hit:
                 question.restart()
-            self._waiting.extendleft(reversed(hit))
+            self._waiting.extendleft(question for question in reversed(hit) if not question.done)
         else:
+            self._room.failed()
             for question in hit:
                 question.fail(error)
         gc.collect()
         if torch.cuda.is_available():
-            torch.cuda.empty_cache()
+            with suppress(RuntimeError):  # a fault may have left the device unusable; whoever uses it next finds out
+                torch.cuda.empty_cache()
 
 
 def released(error: Exception) -> Exception:

@@ -6,14 +6,16 @@ import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import torch
+
 from pipeline.agents.agent import Agent
 from pipeline.agents.conduct import TurnResult
-from pipeline.agents.crowd import Crowd
-from pipeline.agents.recall import recall_work
-from pipeline.agents.walk import Walk, Work
+from pipeline.agents.crowd import Crowd, released
+from pipeline.agents.recall import Fed
+from pipeline.agents.walk import LetGoError, Walk, Work
 from pipeline.config import Carrier
 from pipeline.engine import RunningBatch
-from pipeline.memory import Inputs, Parcel, Segment, Staging, pack, unpack_inputs, unpack_segments
+from pipeline.memory import Parcel, Segment, Staging, pack, unpack_inputs, unpack_segments
 from pipeline.records import Assignment, LegOrder, LegReport, RoleTurns, Transfer
 
 log = logging.getLogger(__name__)
@@ -30,52 +32,48 @@ class Luggage:
     seconds: float
     """How long each of them took to come."""
 
-    def work(self, team: Mapping[str, Agent], order: LegOrder, assignments: Sequence[Assignment], crowd: Crowd) -> Work:
-        """What the roles before this leg have left behind for some questions of the batch."""
-        rows = [order.assignments.index(assignment) for assignment in assignments]
-        ids = [assignment.question.id for assignment in assignments]
-        segments = self._recalled(team, assignments, crowd) if self.carrier.inputs else self._unpacked(team)
-        return {
-            role.role: [
-                TurnResult(turn=role.turns[row], segment=segments.get(role.role, {}).get(question_id))
-                for row, question_id in zip(rows, ids, strict=True)
-            ]
-            for role in order.earlier
-        }
+    def walks(self, team: Mapping[str, Agent], order: LegOrder, assignments: Sequence[Assignment]) -> list[Walk]:
+        """The walks of some questions of the batch, with what the roles before this leg have left behind for them.
 
-    def _unpacked(self, team: Mapping[str, Agent]) -> dict[str, dict[str, Segment]]:
+        Raises:
+            Exception: The luggage is broken, or there is no memory for it.
+        """
         device = next(iter(team.values())).lm.device
+        fed = self._fed(device) if self.carrier.inputs else {}
+        segments = {} if self.carrier.inputs else self._segments(device)
+
+        def walk(assignment: Assignment) -> Walk:
+            row, question_id = order.assignments.index(assignment), assignment.question.id
+            earlier = {
+                role.role: TurnResult(
+                    turn=role.turns[row],
+                    segment=segments.get(role.role, {}).get(question_id),
+                    thinks=team[role.role].thinks,
+                )
+                for role in order.earlier
+            }
+            own = {role: rows[question_id] for role, rows in fed.items() if question_id in rows}
+            return Walk(assignment, team, order.roles, earlier, keep=order.send, fed=own)
+
+        return [walk(assignment) for assignment in assignments]
+
+    def _segments(self, device: torch.device) -> dict[str, dict[str, Segment]]:
         return {
             role: unpack_segments(self.carrier, parcel, device, self.seconds) for role, parcel in self.parcels.items()
         }
 
-    def _recalled(
-        self, team: Mapping[str, Agent], assignments: Sequence[Assignment], crowd: Crowd
-    ) -> dict[str, dict[str, Segment]]:
-        """Segments computed again from what the model was fed for them."""
-        if not self.parcels:
-            return {}
-        device = next(iter(team.values())).lm.device
-        ids = [assignment.question.id for assignment in assignments]
-        fed = {role: unpack_inputs(parcel, device) for role, parcel in self.parcels.items()}
-        with crowd.exclusive() as batch:
-            rebuilt = recall_work(
-                assignments, team, {role: [rows[i] for i in ids] for role, rows in fed.items()}, batch
-            )
-        coming = {
-            role: (self.seconds + parcel.seconds) / max(len(parcel.labels), 1) for role, parcel in self.parcels.items()
-        }
-        return {
-            role: {i: self._arrived(fed[role][i], result, coming[role]) for i, result in zip(ids, results, strict=True)}
-            for role, results in rebuilt.items()
-        }
-
-    def _arrived(self, inputs: Inputs, result: TurnResult, coming: float) -> Segment:
-        assert result.segment is not None, "what is recalled is a segment"
-        seconds = coming + result.turn.seconds
-        return replace(
-            result.segment, arrival=Transfer(transport=self.carrier.name, bytes=inputs.nbytes, seconds=seconds)
-        )
+    def _fed(self, device: torch.device) -> dict[str, dict[str, Fed]]:
+        """What models were fed elsewhere, by role and question."""
+        found = dict[str, dict[str, Fed]]()
+        for role, parcel in self.parcels.items():
+            seconds = (self.seconds + parcel.seconds) / max(len(parcel.labels), 1)
+            found[role] = {
+                row: Fed(
+                    inputs=inputs, arrival=Transfer(transport=self.carrier.name, bytes=inputs.nbytes, seconds=seconds)
+                )
+                for row, inputs in unpack_inputs(parcel, device).items()
+            }
+        return found
 
 
 def play_leg(
@@ -133,14 +131,13 @@ def _play(
     Returns:
         The questions that did not fail, what each role left behind for them, and why the others failed.
     """
-    walks = _walks(team, order, luggage, crowd)
-    crowd.answer(walks)
+    walks = _answered(team, order, luggage, crowd, order.assignments)
     failed = dict[str, str]()
     for place, one in enumerate(walks):
         if one.error is None:
             continue
         if len(order.assignments) > 1:
-            walks[place] = one = _walks(team, order, luggage, crowd, [one.assignment])[0]
+            walks[place] = one = _walks(team, order, luggage, [one.assignment])[0]
             crowd.answer_alone(one)
         if one.error is not None:
             question_id = one.assignment.question.id
@@ -151,31 +148,32 @@ def _play(
     return [one.assignment for one in living], work, failed
 
 
-def _walks(
-    team: Mapping[str, Agent],
-    order: LegOrder,
-    luggage: Luggage,
-    crowd: Crowd,
-    assignments: Sequence[Assignment] | None = None,
+def _answered(
+    team: Mapping[str, Agent], order: LegOrder, luggage: Luggage, crowd: Crowd, assignments: Sequence[Assignment]
 ) -> list[Walk]:
-    """The walks of some of an order's questions, by default all; a question whose luggage is broken has failed."""
-    chosen = order.assignments if assignments is None else assignments
+    """Walks that have ended; those that had to begin anew without their luggage have got it once more."""
+    walks = _walks(team, order, luggage, assignments)
+    crowd.answer(walks)
+    bare = [place for place, one in enumerate(walks) if isinstance(one.error, LetGoError)]
+    if bare:
+        again = _answered(team, order, luggage, crowd, [assignments[place] for place in bare])
+        for place, one in zip(bare, again, strict=True):
+            walks[place] = one
+    return walks
 
-    def walk(assignment: Assignment, earlier: Mapping[str, TurnResult]) -> Walk:
-        return Walk(assignment, team, order.roles, earlier, keep=order.send)
 
+def _walks(
+    team: Mapping[str, Agent], order: LegOrder, luggage: Luggage, assignments: Sequence[Assignment]
+) -> list[Walk]:
+    """The walks of some of an order's questions; those whose luggage is broken have failed."""
     try:
-        earlier = luggage.work(team, order, chosen, crowd)
-    except Exception as error:  # ours, whatever it is: it may cost its own question and no other
-        if len(chosen) > 1:
-            return [_walks(team, order, luggage, crowd, [assignment])[0] for assignment in chosen]
-        broken = walk(chosen[0], {})
-        broken.fail(error)
-        return [broken]
-    return [
-        walk(assignment, {role: results[row] for role, results in earlier.items()})
-        for row, assignment in enumerate(chosen)
-    ]
+        return luggage.walks(team, order, assignments)
+    except Exception as error:  # ours, whatever it is: it may cost these questions and no others
+        fault = released(error)
+    walks = [Walk(assignment, team, order.roles) for assignment in assignments]
+    for one in walks:
+        one.fail(fault)
+    return walks
 
 
 def _sent(assignments: Sequence[Assignment], results: Sequence[TurnResult]) -> list[tuple[str, Segment]]:

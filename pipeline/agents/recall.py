@@ -1,56 +1,36 @@
 """Rebuilding what other replicas' agents left behind, from what their models were fed: tokens and latent inputs.
 
 Inputs are many times smaller than the keys and values that they become, and cost one forward to turn into them again.
+It is done question by question, as the first part of its walk: so a question holds no memory before its turn comes.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
-from pipeline.agents.agent import Agent
+from pipeline.agents.agent import Agent, UnderWay
 from pipeline.agents.conduct import TurnResult
-from pipeline.agents.walk import collect
-from pipeline.engine import RunningBatch
 from pipeline.memory import Inputs
-from pipeline.records import Assignment, Turn, Usage
+from pipeline.records import Transfer
 
 
-def recall_work(
-    assignments: Sequence[Assignment],
-    team: Mapping[str, Agent],
-    inputs: Mapping[str, Sequence[Inputs]],
-    batch: RunningBatch,
-) -> dict[str, list[TurnResult]]:
-    """Lets a team take over, without thinking, the turns that thinking agents elsewhere took on a batch of questions.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Fed:
+    """What an agent's model was fed for one question, as it came from another replica."""
 
-    Args:
-        assignments: The batch.
-        team: The agents by role, in working order.
-        inputs: By role, what the model was fed for each question; every role that one of them reads is among them.
-        batch: Where it is computed; nobody else's questions are in it.
+    inputs: Inputs
+    """The inputs."""
+    arrival: Transfer
+    """How they came; the seconds are without those that computing takes."""
 
-    Returns:
-        By role, in working order, what it had left behind for each question: its segment, and a turn that tells what
-        rebuilding took. These turns belong to no answer; the agents' own do.
+    def rebuilt(self, agent: Agent, turn: UnderWay, told: TurnResult) -> TurnResult:
+        """What the agent left behind, now that its inputs have been read.
 
-    Raises:
-        ValueError: A memory belongs to another model or question.
-    """
-    work: dict[str, list[TurnResult]] = {}
-    for name in (role for role in team if role in inputs):
-        began = time.perf_counter()
-        agent, fed = team[name], inputs[name]
-        requests = [
-            collect(assignment, agent, [work[read][row] for read in agent.role.reads])
-            for row, assignment in enumerate(assignments)
-        ]
-        segments = agent.recall(requests, fed, batch)
-        seconds = time.perf_counter() - began
-        turns = [_turn(name, len(row), seconds / len(fed)) for row in fed]
-        work[name] = [TurnResult(turn=turn, segment=made) for turn, made in zip(turns, segments, strict=True)]
-    return work
-
-
-def _turn(role: str, positions: int, seconds: float) -> Turn:
-    return Turn(role=role, text="", finish="latent", usage=Usage(prefill_tokens=positions), seconds=seconds)
+        Args:
+            agent: The same role's agent here.
+            turn: The reading.
+            told: The agent's own turn, which is the one that counts.
+        """
+        seconds = self.arrival.seconds + turn.row.seconds + turn.handover
+        segment = agent.recalled(turn, self.inputs)
+        return replace(told, segment=replace(segment, arrival=replace(self.arrival, seconds=seconds)))

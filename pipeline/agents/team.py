@@ -59,7 +59,7 @@ def build_team(
         lm: The model that all of them share.
         config: Settings of the run.
         plan: Who works, and who of them thinks.
-        keep_inputs: Whether memory segments carry what the model was fed, from which `recall_work` rebuilds them.
+        keep_inputs: Whether memory segments carry what the model was fed, from which another replica rebuilds them.
         alignments: The model's, where it has had a team before.
         observer: Told what the agents do while they do it.
 

@@ -13,6 +13,7 @@ from typing import Protocol
 from pipeline.agents.agent import Agent, UnderWay
 from pipeline.agents.conduct import TurnRequest, TurnResult
 from pipeline.agents.crowd import Crowd
+from pipeline.agents.recall import Fed
 from pipeline.engine import Row, RunningBatch
 from pipeline.graphs import Role
 from pipeline.memory import Memory
@@ -31,6 +32,10 @@ class Player(Protocol):
         """The role."""
 
 
+class LetGoError(Exception):
+    """A question has to begin anew, and memory that came with it has been let go of: it has to come again."""
+
+
 class Walk:
     """One question's way over the graph: its agents take their turns one after another.
 
@@ -47,6 +52,7 @@ class Walk:
         roles: Sequence[str],
         earlier: Mapping[str, TurnResult] | None = None,
         keep: Collection[str] = (),
+        fed: Mapping[str, Fed] | None = None,
     ) -> None:
         """Begins before the first turn.
 
@@ -56,15 +62,20 @@ class Walk:
             roles: Whose turns, in working order.
             earlier: What roles before them have left behind.
             keep: Roles whose memory is wanted when the walk is done; that of others is let go of once it has been read.
+            fed: What those of the roles before them were fed whose memory has to be computed again.
         """
-        self._keep = frozenset(keep)
-        self.assignment, self._team, self._roles = assignment, team, tuple(roles)
+        self._keep, self._fed = frozenset(keep), dict(fed or {})
+        self.assignment, self._team = assignment, team
+        self._roles = (*(role for role in team if role in self._fed), *roles)
         self._earlier = dict(earlier or {})
+        self._let_go = False  # of memory that came with the question
         self.error: Exception | None = None
         self.restart()
 
     def restart(self) -> None:
-        """Goes back to before the first turn."""
+        """Goes back to before the first turn; ends with a `LetGoError` if that needs what is there no more."""
+        if self._let_go:
+            return self.fail(LetGoError())
         self.results = dict(self._earlier)
         self._left = list(self._roles)
         self._turn: UnderWay | None = None
@@ -89,34 +100,50 @@ class Walk:
         if self._turn and self._turn.row.done:
             self._book(self._ended(self._turn))
         while self._turn is None and self._left:
-            agent = self._team[self._left[0]]
-            request = collect(self.assignment, agent, [self.results[read] for read in agent.role.reads])
-            begun = agent.begin(request, batch)
+            begun = self._begun(self._team[self._left[0]], batch)
             if isinstance(begun, UnderWay):
                 self._turn = begun
             else:
-                self._left.pop(0)
-                self._book(begun, agent)
+                self._book(begun)
+            self._drop_what_came()
+
+    def _begun(self, agent: Agent, batch: RunningBatch) -> UnderWay | TurnResult:
+        request = collect(self.assignment, agent, [self.results[read] for read in agent.role.reads])
+        fed = self._fed.get(agent.role.name)
+        return agent.recall(request, fed.inputs, batch) if fed else agent.begin(request, batch)
 
     def _ended(self, turn: UnderWay) -> TurnResult:
-        """What came of a turn; its slot is free from here on, if no memory is in it."""
-        self._turn = None
-        return self._team[self._left.pop(0)].end(turn)
+        """What came of a turn; it is under way until that is known, as the question may have to begin anew."""
+        agent, fed = self._team[self._left[0]], self._fed.get(self._left[0])
+        return fed.rebuilt(agent, turn, self._earlier[self._left[0]]) if fed else agent.end(turn)
 
     def fail(self, error: Exception) -> None:
         """Ends the walk, whatever it is at."""
         self.error, self._turn = error, None
         self.results = dict(self._earlier)
 
-    def _book(self, result: TurnResult, agent: Agent | None = None) -> None:
-        agent = agent or self._team[result.turn.role]
+    def _book(self, result: TurnResult) -> None:
+        """Ends the turn of the role that is next; its slot is free from here on, if no memory is in it."""
+        self._turn, agent = None, self._team[self._left.pop(0)]
         self.results[agent.role.name] = result
-        for read in agent.role.reads:
+        for read in () if agent.role.name in self._fed else agent.role.reads:
             self.results[read] = _settled(self.results[read])
-        left = self._left if self.assignment.source else ()  # without a source nobody gets anything
-        wanted = self._keep.union(*(self._team[role].role.reads for role in left))
-        for role in self.results.keys() - wanted:
+        for role in self.results.keys() - self._wanted(self._left):
             self.results[role] = replace(self.results[role], segment=None)
+
+    def _drop_what_came(self) -> None:
+        """Lets go of memory from elsewhere that nobody reads after the turn under way, for which it is in place."""
+        left = self._left[1:] if self._turn else self._left
+        for role in self._earlier.keys() - self._wanted(left):
+            if self._earlier[role].segment is not None:
+                self._earlier[role] = replace(self._earlier[role], segment=None)
+                self.results[role] = replace(self.results[role], segment=None)
+                self._let_go = True
+
+    def _wanted(self, left: Sequence[str]) -> frozenset[str]:
+        """Roles whose memory is wanted yet, with so many turns left."""
+        left = left if self.assignment.source else ()  # without a source nobody gets anything
+        return self._keep.union(*(self._team[role].role.reads for role in left))
 
 
 def answer_batch(
@@ -153,7 +180,6 @@ def walk(
     assignments: Sequence[Assignment],
     team: Mapping[str, Agent],
     roles: Sequence[str],
-    earlier: Work | None = None,
     *,
     keep: Collection[str] = (),
     crowd: Crowd | None = None,
@@ -164,7 +190,6 @@ def walk(
         assignments: The questions.
         team: The agents by role.
         roles: Whose turn it is, in working order.
-        earlier: What roles before them have left behind, on this replica or on others.
         keep: Roles whose memory is wanted when the walk is done; that of others is let go of once it has been read.
         crowd: Where they work; by default on all questions at once.
 
@@ -174,10 +199,7 @@ def walk(
     Raises:
         Exception: What went wrong with the first question that can't be answered.
     """
-    walks = [
-        Walk(assignment, team, roles, {role: results[row] for role, results in (earlier or {}).items()}, keep)
-        for row, assignment in enumerate(assignments)
-    ]
+    walks = [Walk(assignment, team, roles, keep=keep) for assignment in assignments]
     (crowd or Crowd(RunningBatch(team[roles[0]].lm))).answer(walks)
     for one in walks:
         if one.error is not None:
@@ -196,7 +218,7 @@ def collect(assignment: Assignment, agent: Player, earlier: Sequence[TurnResult]
     return TurnRequest(
         question=assignment.question if agent.role.answers else source,
         memory=Memory.of(result.segment for result in handed if result.segment is not None and len(result.segment)),
-        notes=tuple(Note(role=r.turn.role, text=r.turn.text) for r in handed if r.turn.finish != "latent"),
+        notes=tuple(Note(role=r.turn.role, text=r.turn.text) for r in handed if r.turn.wrote and not r.thinks),
         remembered=tuple(result.turn.role for result in earlier if result.turn.finish == "latent"),
         source_id=source.id,
         traced=assignment.traced,

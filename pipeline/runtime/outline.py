@@ -159,8 +159,10 @@ def _cautions(run: PlannedRun, told: Forecast, machine: Machine) -> list[str]:
     for role in told.roles:
         needed, all_of_it = role.needed_positions, role.needed_positions + role.added_positions
         if all_of_it > told.context:
-            lost = role.latent_steps is not None or (needed > told.context and not role.texts_of)
-            ends = "such questions stay unscored" if lost else "texts are cut off there"
+            thinks, first = role.latent_steps is not None, not (role.memory_of or role.texts_of)
+            lost = first and (thinks or needed > told.context)
+            cut = "such turns are left out" if thinks else "texts are cut off there"
+            ends = "such questions stay unscored" if lost else cut
             found.append(f"the {role.role} comes to {all_of_it} positions, and the context has {told.context}; {ends}")
     for needs in told.replicas:
         wanted = machine.on_one_gpu(needs.peak_bytes, run.config)

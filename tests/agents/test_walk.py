@@ -7,6 +7,7 @@ import weakref
 import pytest
 import torch
 
+from pipeline.agents.conduct import TurnResult
 from pipeline.agents.crowd import Crowd
 from pipeline.agents.team import build_team
 from pipeline.agents.walk import Walk, answer_batch, collect, walk
@@ -14,7 +15,7 @@ from pipeline.config import DecodingConfig, RunConfig
 from pipeline.engine import RunningBatch, build_alignment, decode, prefill, think
 from pipeline.graphs import plan_for
 from pipeline.memory import KVCache, Memory, Slot
-from pipeline.records import Question
+from pipeline.records import Question, Turn, Usage
 from pipeline.runtime.assigning import assign as assign_memory
 from tiny import tiny_model
 from turns import take_turns
@@ -304,3 +305,38 @@ def test_earlier_texts_that_leave_no_room_cut_the_turn_off_and_cost_no_neighbour
     assert together[0].error == ""
     assert [turn.text for turn in together[1].turns] == [turn.text for turn in alone.turns]
     assert alone.turns[-1].usage.output_tokens > 0
+
+
+@pytest.mark.parametrize("handover", ["full", "thoughts"])
+def test_memory_that_leaves_no_room_cuts_the_turn_off_as_texts_do_and_costs_no_neighbour(handover):
+    tight = Question(id="tight", text="y" * 300, kind="number", gold="1")
+    settings = {"temperature": 0, "latent_steps": 60, "handover": handover}
+    wide = answer_batch(assign([tight]), team_of(tiny_model("llama"), "latent_mas", **settings))[0].turns
+    held = [turn.usage.prefill_tokens + turn.usage.latent_steps for turn in wide]
+    before = sum(held[:2]) if handover == "full" else 2 * 60
+    team = team_of(tiny_model("llama", max_position_embeddings=before + held[2] - 1), "latent_mas", **settings)
+    for question, neighbour in zip(answer_batch(assign([tight, QUESTIONS[0]]), team), (False, True), strict=True):
+        assert question.error == ""
+        assert question.context_limited != neighbour
+    finishes = [turn.finish for turn in answer_batch(assign([tight]), team)[0].turns]
+    assert finishes[:3] == ["latent", "latent", "context"]
+    assert finishes[3] != "context"  # it has no thoughts of its own to make room for, and none of the refiner's
+
+
+def test_an_answer_that_memory_leaves_no_room_for_is_wrong_and_not_unscored():
+    tight = Question(id="tight", text="y" * 300, kind="number", gold="1")
+    wide = answer_batch(assign([tight]), team_of(tiny_model("llama"), "latent_mas"))[0].turns
+    room = sum(turn.usage.prefill_tokens + 4 for turn in wide) - 5
+    [answer] = answer_batch(assign([tight]), team_of(tiny_model("llama", max_position_embeddings=room), "latent_mas"))
+    assert [turn.finish for turn in answer.turns] == ["latent", "latent", "latent", "context"]
+    assert (answer.error, answer.text, answer.truncated) == ("", "", True)
+    assert answer.turns[-1].usage.prefill_tokens == 0
+
+
+def test_an_agent_that_thinks_and_found_no_room_is_no_author_of_an_empty_text(lm):
+    team = team_of(lm, "latent_mas")
+    cut = [Turn(role=role, text="", finish="context", usage=Usage(), seconds=0.0) for role in ("planner", "critic")]
+    results = [TurnResult(turn=turn, thinks=thinks) for turn, thinks in zip(cut, (True, False), strict=True)]
+    request = collect(assign(QUESTIONS[:1])[0], team["refiner"], results)
+    assert [note.role for note in request.notes] == ["critic"]
+    assert request.remembered == ()

@@ -256,6 +256,7 @@ def test_questions_are_sampled_evenly_and_the_longest_make_the_batch(endless):
     [
         ({"max_new_tokens": 4000}, "texts are cut off there"),
         ({"latent_steps": 4000}, "such questions stay unscored"),
+        ({"latent_steps": 1400}, "such turns are left out"),
         ({"method": "text_mas", "max_new_tokens": 2000}, "texts are cut off there"),
         ({}, ""),
     ],
