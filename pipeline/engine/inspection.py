@@ -34,8 +34,6 @@ def attention_windows(config: Any) -> dict[str, int | None]:
     Raises:
         ValueError: The model has layers that keep no keys and values per position.
     """
-    if "local" in (getattr(config, "attention_layers", None) or ()):  # GPT-Neo: windows that count columns
-        raise ValueError("it has 'local' layers, which mask by column; padding would count as text")
     window: int | None = getattr(config, "sliding_window", None)
     kinds = dict.fromkeys(getattr(config, "layer_types", None) or ())
     if not kinds:

@@ -1,5 +1,6 @@
 """Every family, every method, every batch; and those that can't hand over a memory are refused by name."""
 
+import copy
 import json
 import random
 
@@ -186,21 +187,30 @@ def test_learned_positions_are_no_scaling_and_cannot_be_moved():
         lm.move(torch.zeros(2, 4, 1, 8), torch.ones(1, dtype=torch.int64))
 
 
-def test_a_model_whose_windows_count_columns_is_refused():
-    tokenizer = character_tokenizer()
-    sizes = {"hidden_size": 32, "num_layers": 2, "num_heads": 4, "window_size": 8}
-    kinds = {"attention_types": [[["global", "local"], 1]]}
-    made = transformers.GPTNeoConfig(vocab_size=len(tokenizer), **sizes, **kinds)
-    with pytest.raises(ValueError, match="can't hand over working memory: it has 'local' layers"):
-        wrap_model(transformers.AutoModelForCausalLM.from_config(made), tokenizer, name="columns")
+COUNTING = {
+    "biases": transformers.MptConfig(initializer_range=0.3, d_model=32, n_layers=2, n_heads=4),
+    "windows": transformers.GPTNeoConfig(
+        initializer_range=0.3,
+        hidden_size=32,
+        num_layers=2,
+        num_heads=4,
+        attention_types=[[["global", "local"], 1]],
+        window_size=8,
+        bos_token_id=None,
+        eos_token_id=None,
+    ),
+}
+"""Models whose own attention counts columns: ALiBi, and layers that see some columns back."""
 
 
-def test_a_model_whose_attention_biases_count_columns_works_where_nothing_moves():
-    """In a slot the column is the position, so what counts columns (ALiBi) counts positions."""
+@pytest.mark.parametrize("what", COUNTING)
+def test_a_model_whose_attention_counts_columns_works_where_nothing_moves(what):
+    """In a slot the column is the position, so what counts columns counts positions."""
     tokenizer = character_tokenizer()
     torch.manual_seed(0)
-    made = transformers.MptConfig(vocab_size=len(tokenizer), initializer_range=0.3, d_model=32, n_layers=2, n_heads=4)
-    lm = wrap_model(transformers.AutoModelForCausalLM.from_config(made), tokenizer, name="mpt")
+    made = copy.deepcopy(COUNTING[what])
+    made.vocab_size = len(tokenizer)
+    lm = wrap_model(transformers.AutoModelForCausalLM.from_config(made), tokenizer, name=what)
     assert not lm.packs  # its attention is its own
     expected = answers(lm, SETTINGS["latent"], size=1)
     assert answers(lm, SETTINGS["latent"], size=5, order=QUESTIONS[::-1]) == expected
