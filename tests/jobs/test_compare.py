@@ -2,6 +2,7 @@
 
 import json
 import os
+from contextlib import chdir
 
 import pytest
 
@@ -204,9 +205,10 @@ def store(tmp_path_factory):
     uri = f"sqlite:///{place / 'mlflow.db'}"
     old = run_folder(place / "old", rows_of([True] * 10), method="text_mas")
     (old / "run.json").write_text('{"started": 0.5}')  # rows that are made up begin at 1
-    assert compare.main(["--upload", str(old), "--tracking-uri", uri]) == 0
     methods(place / "runs")
-    assert compare.main(["--upload", str(place / "runs"), "--tracking-uri", uri]) == 0
+    with chdir(place):  # where the store keeps the runs' files
+        assert compare.main(["--upload", str(old), "--tracking-uri", uri]) == 0
+        assert compare.main(["--upload", str(place / "runs"), "--tracking-uri", uri]) == 0
     return place
 
 

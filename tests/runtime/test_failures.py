@@ -1,5 +1,7 @@
 """Processes that die in mid-run: every question is answered once, as in an undisturbed run, and the run tells of it."""
 
+from contextlib import chdir
+
 import psutil
 import pyarrow.parquet as pq
 import pytest
@@ -11,6 +13,13 @@ from poison import WORD, save_poisoned_model
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 SETTINGS = ["--max-new-tokens", "100", "--latent-steps", "3", "--batch-size", "2"]
 SPREAD = ["--placement", "spread", "--replicas", "2"]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _in_a_folder_of_its_own(tmp_path_factory):
+    """A store keeps files of runs in the folder in which the first of them was begun."""
+    with chdir(tmp_path_factory.mktemp("here")):
+        yield
 
 
 @pytest.fixture(scope="module")

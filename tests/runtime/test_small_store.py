@@ -3,6 +3,7 @@
 import re
 import subprocess
 import sys
+from contextlib import chdir
 
 import pytest
 
@@ -22,6 +23,13 @@ import numpy, ray
 ray.init(logging_level="ERROR")
 held = [ray.put(numpy.zeros(20_000_000, numpy.uint8)) for _ in range(6)]
 """
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _in_a_folder_of_its_own(tmp_path_factory):
+    """A store keeps files of runs in the folder in which the first of them was begun."""
+    with chdir(tmp_path_factory.mktemp("here")):
+        yield
 
 
 @pytest.fixture(scope="module")
