@@ -10,12 +10,16 @@ Shapes: L layers, R rows, N key/value heads, C columns (capacity), H head size.
 from __future__ import annotations
 
 import mmap
+import sys
+from contextlib import suppress
 from math import gcd, prod
 
 import torch
 
-NORESERVE = 0x4000 if hasattr(mmap, "MADV_DONTNEED") else 0
-"""Linux's MAP_NORESERVE, which Python's module has no name for before 3.13: addresses alone, no claim to memory."""
+NORESERVE = 0x4000 if sys.platform == "linux" else 0
+"""Linux's MAP_NORESERVE, which Python's module has no name for before 3.13: addresses alone, no claim to memory.
+
+Elsewhere the number means something else, and what is given back is not zeros when it is taken again."""
 
 
 class Backing:
@@ -58,7 +62,8 @@ class LazyBacking(Backing):
         self._row_bytes = prod((layers, heads, columns, size)) * dtype.itemsize
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE
         self._pages = mmap.mmap(-1, rows * self._row_bytes, flags=flags)
-        self._pages.madvise(mmap.MADV_NOHUGEPAGE)  # one position of one head would take 2 MB
+        with suppress(OSError):  # a kernel without huge pages, where there is nothing to forbid
+            self._pages.madvise(mmap.MADV_NOHUGEPAGE)  # one position of one head would take 2 MB
         self.lazy = True
         data_RLNCH = torch.frombuffer(self._pages, dtype=dtype).view(rows, layers, heads, columns, size)
         self.data_LRNCH = data_RLNCH.transpose(0, 1)  # row after row, so that each can be given back by itself

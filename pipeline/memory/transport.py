@@ -59,7 +59,7 @@ class Parcel:
     seconds: float
     """How long packing took; what the object store copies itself, it copies later."""
     held: tuple[Any, ...] = ()
-    """Whose memory the payload is views of: kept until it has been sent, and left behind."""
+    """The slots that the payload is views of, if it is: kept until it has been sent, and left behind."""
 
     def __getstate__(self) -> dict[str, Any]:
         return {**vars(self), "held": ()}
@@ -90,7 +90,7 @@ def pack(carrier: Carrier, segments: Sequence[tuple[str, Segment]], staging: Sta
         payload=payload,
         nbytes=size,
         seconds=time.perf_counter() - began,
-        held=tuple(segment.home for _, segment in segments),
+        held=tuple(segment.home for _, segment in segments) if isinstance(payload, tuple) else (),
     )
 
 

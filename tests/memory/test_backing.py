@@ -1,12 +1,15 @@
 """Memory of a cache: on a CPU what is written to is taken and given back; elsewhere all, and growing moves it."""
 
 import mmap
+import runpy
+import sys
 
 import pytest
 import torch
 
 from pipeline.agents.resident import SELF
 from pipeline.memory import KVCache, KVShape
+from pipeline.memory.backing import LazyBacking
 
 MIB = 2**20
 CPU = torch.device("cpu")
@@ -116,3 +119,42 @@ def test_a_cache_that_grew_in_inference_mode_can_be_written_to_outside_of_it():
             slot.reserve(4)
         fill(slot, 4)
         assert (cache.layer(0)[0][slot.row, :, :4] == 1).all()
+
+
+def test_a_kernel_without_huge_pages_lends_addresses_as_well(monkeypatch):
+    class Pages(mmap.mmap):
+        def madvise(self, option, *where):
+            if option == mmap.MADV_NOHUGEPAGE:
+                raise OSError(22, "Invalid argument")
+            return super().madvise(option, *where)
+
+    monkeypatch.setattr("pipeline.memory.backing.mmap.mmap", Pages)
+    cache = KVCache(SHAPE, most=1 << 20)
+    slot = cache.slot()
+    fill(slot, 10)
+    assert cache.columns < 1 << 20 < cache.caches[0]._keys.data_LRNCH.shape[3] + 1
+    del slot
+    assert cache.nbytes == 0
+
+
+def test_addresses_are_lent_on_linux_alone(monkeypatch):
+    """Elsewhere the flag is another one, and rows that were given back would not be zeros."""
+    monkeypatch.setattr("sys.platform", "darwin")
+    assert runpy.run_path(sys.modules[LazyBacking.__module__].__file__)["NORESERVE"] == 0
+
+
+def test_rows_of_more_elements_than_32_bits_count_are_read_and_written_where_they_are():
+    narrow = KVShape(layers=2, heads=2, key_size=64, value_size=64, dtype=torch.float32, device=CPU)
+    cache = KVCache(narrow, most=1 << 25)
+    slots = [cache.slot() for _ in range(3)]
+    for number, slot in enumerate(slots):
+        slot.reserve((1 << 25) - 8 * number)
+        slot.length = slot.reserved - 4
+        values = torch.full((2, 2, 4, 64), float(number + 1))
+        slot.write(slice(slot.length, slot.reserved), values, -values)
+    keys, values = cache.layer(1)
+    assert keys.stride(0) > 2**32
+    for number, slot in enumerate(slots):
+        assert (keys[slot.row, :, slot.length : slot.reserved] == number + 1).all()
+        assert (values[slot.row, :, slot.length : slot.reserved] == -number - 1).all()
+        assert not keys[slot.row, :, slot.length - 4 : slot.length].any()

@@ -138,3 +138,16 @@ def test_a_slot_is_nobody_elses_until_the_parcel_that_is_views_of_it_has_been_se
     assert pickle.loads(told, buffers=pieces).held == ()
     del parcel, pieces
     assert cache.busy == 0
+
+
+@pytest.mark.parametrize("transport", ["object_store", "gloo"])
+def test_a_parcel_that_was_copied_keeps_no_slot(transport):
+    shape = KVShape(layers=1, heads=1, key_size=64, value_size=64, dtype=torch.float32, device=CPU)
+    cache = KVCache(shape, rows=1, columns=9)
+    slot = cache.slot()
+    slot.length = 9
+    made = slot.cut(0, role="planner", question_id="q", fingerprint="f", latent_steps=0)
+    parcel = pack(CARRIERS[transport], [("q", made)])
+    del slot, made
+    assert cache.busy == 0
+    assert parcel.nbytes == 2 * 9 * 64 * 4
