@@ -79,8 +79,13 @@ class RunningBatch:
         self._guesser, self._room = Guesser(), ROOM.get(lm.device.type, ROOM["cuda"])
 
     def anew(self) -> RunningBatch:
-        """An empty one for the same model; the memory of this one is freed with the slots that others hold of it."""
-        return RunningBatch(self.lm, read_at_once=self._most, guesses=self._guesses)
+        """An empty one for the same model; the memory of this one is freed with the slots that others hold of it.
+
+        What prompts begin with is kept: it lies in memory of its own, and is right whatever failed after it.
+        """
+        fresh = RunningBatch(self.lm, read_at_once=self._most, guesses=self._guesses)
+        fresh._prefixes = self._prefixes
+        return fresh
 
     def add(self, row: Row) -> None:
         """Lets a question enter before the next step; its slot is its own until it leaves."""

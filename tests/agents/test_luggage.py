@@ -53,7 +53,8 @@ class Faulty:
 
 
 def writing(lanes):
-    return lanes.singles == len(lanes.spans)
+    """Whether nobody reads a prompt."""
+    return max(lanes.counts) < 16
 
 
 @pytest.mark.parametrize("graph", ["sequential", "hierarchical"])

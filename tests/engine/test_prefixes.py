@@ -1,5 +1,8 @@
 """Common beginnings of prompts are computed once, and nobody can tell from an answer."""
 
+import gc
+import weakref
+
 import pytest
 import torch
 
@@ -117,3 +120,17 @@ def test_what_was_shared_is_a_copy_of_each_questions_own(lm):
     rows[0].slot.cache.caches[0].keys_LRNCH[:, rows[0].slot.row].zero_()
     _, later = read(lm, [COMMON + [80]], batch=batch)
     the_same([*rows[1:], *later], plain(lm, [COMMON + end for end in (*ENDS[1:], [80])]))
+
+
+def test_a_batch_that_begins_anew_keeps_what_was_learned_and_not_the_old_cache(lm):
+    batch, rows = read(lm, [COMMON + end for end in ENDS])
+    fresh, old = batch.anew(), weakref.ref(batch.cache)
+    gc.disable()
+    try:
+        del batch, rows
+        assert old() is None
+    finally:
+        gc.enable()
+    _, [row] = read(lm, [COMMON + [80]], batch=fresh)
+    the_same([row], plain(lm, [COMMON + [80]]))
+    assert (fresh.tally.shared, fresh.tally.positions) == (len(COMMON), 1)
