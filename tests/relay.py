@@ -57,8 +57,8 @@ class Relay:
         """The answers of one replica alone."""
         return answer_batch(work, self.teams["r0"])
 
-    def answers(self, places, work):
-        """The answers of replicas that play a role each as told by `places`, in working order."""
+    def answers(self, places, work, crowds=None):
+        """The answers of replicas that play a role each as told by `places`, in working order; some have a crowd."""
         batch = Batch(assignments=work)
         legs = self.itinerary.legs(dict(zip(self.itinerary.roles, places, strict=True)))
         for leg in legs:
@@ -77,7 +77,10 @@ class Relay:
             )
             arrived = [shipped(self.parcels[name]) for name in names]
             before = [digest(parcel) for parcel in arrived]
-            report, sent = play_leg(self.teams[leg.seat], leg.seat, self.carrier, order, arrived, fetching=0.5)
+            crowd = (crowds or {}).get(leg.seat)
+            report, sent = play_leg(
+                self.teams[leg.seat], leg.seat, self.carrier, order, arrived, fetching=0.5, crowd=crowd
+            )
             assert [digest(parcel) for parcel in arrived] == before
             batch.book(leg, asked, report)
             self.parcels |= dict(zip(order.send, sent, strict=True))

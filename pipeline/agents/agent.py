@@ -84,6 +84,7 @@ class Agent:
         opening = time.perf_counter()
         slot = batch.cache.open(request.memory, columns=columns, move=self.lm.move)
         self.lm.synchronize()
+        seconds = time.perf_counter() - opening
         scene = Scene(
             lm=self.lm,
             slot=slot,
@@ -93,7 +94,7 @@ class Agent:
             prompt=prompt,
             lens=Lens(self.lm) if request.traced else None,
         )
-        return scene, time.perf_counter() - opening
+        return scene, seconds
 
     def end(self, turn: UnderWay) -> TurnResult:
         """Ends a turn whose row is done."""

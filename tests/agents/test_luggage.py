@@ -1,6 +1,8 @@
 """Memory that comes with questions from other replicas: kept as long as somebody reads it, and no longer."""
 
 import gc
+import random
+import threading
 import weakref
 from dataclasses import replace
 
@@ -10,6 +12,7 @@ import torch
 from pipeline.agents.crowd import Crowd
 from pipeline.agents.leg import play_leg
 from pipeline.agents.walk import Walk
+from pipeline.engine import RunningBatch
 from pipeline.records import LegOrder, RoleTurns
 from relay import APART, QUESTIONS, Relay, told
 from tiny import tiny_model
@@ -171,3 +174,39 @@ def _order(relay, work):
         limit=1,
         accepts=(),
     )
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("seed", range(2))
+def test_batches_of_several_threads_get_their_answers_whatever_runs_out_on_the_way(
+    transport, seed, models, monkeypatch
+):
+    """At any step with several questions; each batch goes over two replicas and comes back."""
+    chance, lock = random.Random(seed), threading.Lock()
+
+    def now_and_then(lanes, failures):
+        with lock:
+            return len(lanes.spans) > 1 and chance.random() < 0.1
+
+    monkeypatch.setattr("pipeline.agents.room.PATIENCE", 2)
+    settings = {"models": models.__getitem__, "graph": ("sequential", "hierarchical")[seed], "temperature": 1.0}
+    relay = Relay(transport, **settings)
+    work = relay.work([replace(one, id=f"{one.id} {number}") for number in range(4) for one in QUESTIONS])
+    expected = told(relay.at_home(work))
+    faults = [Faulty(lm, monkeypatch, now_and_then) for lm in models]
+    crowds = {f"r{number}": Crowd(RunningBatch(models[number % 2]), at_once=5) for number in range(2)}
+    found = {}
+
+    def answer(part):
+        here = Relay(transport, **settings)
+        found.update(told(here.answers(("r0", "r1", "r1", "r0"), part, crowds)))
+
+    threads = [threading.Thread(target=answer, args=(work[at::4],), daemon=True) for at in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(120)
+        assert not thread.is_alive(), "somebody waits for ever"
+    assert found == expected
+    assert sum(fault.failures for fault in faults) > 1
+    assert [crowd.batch.cache.busy for crowd in crowds.values()] == [0, 0]
