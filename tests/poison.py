@@ -19,8 +19,8 @@ from transformers import LlamaForCausalLM
 
 class PoisonedEmbedding(torch.nn.Embedding):
     def forward(self, ids):
-        found = ids == {token}
-        if ids.ndim == 2 and (found[:, 2:] & found[:, 1:-1] & found[:, :-2]).any():
+        found = (ids == {token}).flatten()
+        if (found[2:] & found[1:-1] & found[:-2]).any():
             os._exit(1)
         return super().forward(ids)
 
