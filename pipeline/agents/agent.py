@@ -82,7 +82,7 @@ class Agent:
     ) -> tuple[Scene, float]:
         """The turn with its memory in place; and how many seconds that took."""
         opening = time.perf_counter()
-        slot = batch.cache.open(request.memory, columns=columns, move=self.lm.move)
+        slot = batch.open(request.memory, columns=columns, writes=self.conduct.writes)
         self.lm.synchronize()
         seconds = time.perf_counter() - opening
         scene = Scene(

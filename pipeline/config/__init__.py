@@ -8,6 +8,7 @@ torch, Ray or a model.
 from pipeline.config.carriers import CARRIERS, Carrier
 from pipeline.config.parts import (
     AlignmentName,
+    Backend,
     Budget,
     CollaborationConfig,
     DataConfig,
@@ -31,6 +32,7 @@ from pipeline.config.run import RunConfig, Setting, field_docs, settings
 __all__ = [
     "CARRIERS",
     "AlignmentName",
+    "Backend",
     "Budget",
     "Carrier",
     "CollaborationConfig",
