@@ -1,7 +1,7 @@
 """The engine: one loaded model, its alignment, and the running batch of questions; without Ray."""
 
 from pipeline.engine.alignment import Alignment, build_alignment
-from pipeline.engine.backends import backend_version, check_backend, running_batch
+from pipeline.engine.backends import running_batch
 from pipeline.engine.chat import chat_ids, chat_text
 from pipeline.engine.lens import Lens
 from pipeline.engine.library import LatentModel
@@ -21,11 +21,9 @@ __all__ = [
     "RunningBatch",
     "Thinking",
     "Writing",
-    "backend_version",
     "build_alignment",
     "chat_ids",
     "chat_text",
-    "check_backend",
     "decode",
     "feed",
     "load_model",

@@ -125,7 +125,11 @@ class ServedBatch(RunningBatch):
         self.tally.positions += len(prompt)
 
     def step(self) -> list[Row]:
-        """One step here if somebody thinks or reads, and one there if somebody writes; returns the rows that are done."""
+        """Computes a step here if somebody thinks or reads, and one there if somebody writes.
+
+        Returns:
+            The rows that are done; they have left.
+        """
         done = super().step() if self.rows or self._new else []
         return [*done, *self._written()] if self._writing else done
 
@@ -189,12 +193,13 @@ def prompt_of(lm: LanguageModel, memory: Memory, token_ids: Sequence[int]) -> Pr
     """
     fed, place = list[Inputs](), 0
     for segment in memory:
-        if len(segment) and int(segment.positions_T[0]) != place:
-            raise ValueError(
-                f"the memory of {segment.role!r} was made at position {int(segment.positions_T[0])} and lies at {place}: "
-                "no single prompt reproduces it; use --experts chained, or --backend hf"
-            )
         fed.append(_inputs(segment))
+        if len(segment) and int(segment.positions_T[0]) != place:
+            made = int(segment.positions_T[0])
+            raise ValueError(
+                f"the memory of {segment.role!r} was made at position {made} and is to lie at {place}: no single "
+                "prompt reproduces it; use --experts chained, or --backend hf"
+            )
         place += len(segment)
     if not any(len(inputs.latents_MD) for inputs in fed):
         return [*(token for inputs in fed for token in inputs.token_ids.tolist()), *token_ids]

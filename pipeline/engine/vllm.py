@@ -20,7 +20,7 @@ from pipeline.engine.loading import first_line
 from pipeline.engine.model import LanguageModel
 from pipeline.engine.rollout import prefill
 from pipeline.engine.rows import Writing
-from pipeline.engine.served import Piece, Prompt, prompt_of
+from pipeline.engine.served import Piece, Prompt
 from pipeline.memory import Memory
 
 if TYPE_CHECKING:
@@ -39,7 +39,9 @@ SETTINGS = {
 nobody outside that it is used."""
 GIB = 1 << 30
 SURE = 0.8
-"""Share of the memory after weights that is reckoned with as its cache on a GPU, where it finds out itself what is left."""
+"""Share of the memory after weights that is taken to be its cache on a GPU; it finds out itself what is left."""
+BLOCKS = 512
+"""Positions of its cache that can't be counted on: it is made of whole blocks, of which one is nobody's."""
 TOLERANCE = {torch.float32: 1e-2}
 """How far log-probabilities of tokens may be from ours, by number format."""
 COARSE = 0.5
@@ -145,7 +147,8 @@ def check_same(server: VllmServer, lm: LanguageModel) -> None:
     slot = lm.open([Memory()], columns=len(ids))
     ours_V = lm.logits(prefill(lm, slot, [ids]))[0].float().log_softmax(dim=-1)
     embedded_TD = lm.embed(torch.tensor(ids, device=lm.device)) * lm.input_scale
-    for kind, prompt in {"token ids": ids, "embeddings": embedded_TD.cpu()}.items():
+    prompts: dict[str, Prompt] = {"token ids": ids, "embeddings": embedded_TD.cpu()}
+    for kind, prompt in prompts.items():
         theirs = server.likeliest(prompt)
         apart = max((abs(float(ours_V[token]) - value) for token, value in theirs.items()), default=float("inf"))
         if not apart <= TOLERANCE.get(lm.shape.dtype, COARSE):
@@ -171,7 +174,7 @@ def _engine(config: ModelConfig, lm: LanguageModel, gpus: float) -> LLMEngine:
     on_gpu = lm.device.type == "cuda"
     share = config.gpu_memory_utilization * (min(gpus, 1.0) if on_gpu else 1.0)
     room = _room(lm, share, config.tensor_parallel_size) if on_gpu else int(os.environ["VLLM_CPU_KVCACHE_SPACE"]) * GIB
-    fitting = room // lm.shape.bytes_per_position - 1
+    fitting = room // lm.shape.bytes_per_position - BLOCKS
     if fitting < 1:
         raise ValueError("there is no room for its cache beside the weights; give it a larger share")
     if fitting < lm.context:

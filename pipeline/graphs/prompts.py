@@ -21,11 +21,11 @@ def check_one_prompt(plan: CollaborationPlan, backend: str) -> None:
         if stranger:
             chained = plan.graph.chained() if plan.graph.experts else plan.graph
             helps = chained is not plan.graph and not _stranger(chained, writer, plan.thinkers)
-            way = "use --experts chained, " if helps else ""
+            way = "use --experts chained, " if helps else "use "
             raise ValueError(
-                f"--graph {plan.graph.name!r}: {writer!r} gets the memory of {stranger!r}, which was not made after the "
-                f"memory placed before it, so no single prompt can reproduce it; {way}use --backend hf with this graph, "
-                f"or one in which every agent reads all before it: sequential (got --backend {backend})"
+                f"--backend {backend} with --graph {plan.graph.name!r}: {writer!r} gets the memory of {stranger!r}, "
+                f"which was not made on top of the memory placed before it, so no single prompt can reproduce it; "
+                f"{way}--backend hf, or a graph whose agents read all before them, such as sequential"
             )
 
 
