@@ -52,5 +52,8 @@ class PlainServer:
             self.dropped.append(key)
             del self._texts[key]
 
+    def forget(self) -> None:
+        """Keeps nothing anyway."""
+
     def _embedded(self, ids: list[int]) -> torch.Tensor:
         return self._model.get_input_embeddings()(torch.tensor(ids))

@@ -59,6 +59,9 @@ class Server(Protocol):
     def drop(self, keys: Collection[str]) -> None:
         """Gives texts up."""
 
+    def forget(self) -> None:
+        """Lets go of what is kept of earlier prompts; no texts are under way."""
+
 
 class Inherited(Slot):
     """What a text goes on from, where no cache holds it: memory whose inputs are read anew.
@@ -102,6 +105,10 @@ class ServedBatch(RunningBatch):
         """An empty one for the same model and server, which gives up what it was writing."""
         self._drop(self._writing)
         return ServedBatch(self.lm, self._server, read_at_once=self._most)
+
+    def forget(self) -> None:
+        """Lets go of what the server keeps of earlier prompts, so that a measurement does not find them there."""
+        self._server.forget()
 
     def open(self, memory: Memory, *, columns: int, writes: bool) -> Slot:
         """A slot for what is to be thought or read; for a text a stand-in, which takes no memory."""

@@ -118,6 +118,10 @@ class VllmServer:
         """Gives texts up."""
         self._engine.abort_request(list(keys))
 
+    def forget(self) -> None:
+        """Lets go of all keys and values that it keeps of earlier prompts; no texts are under way."""
+        self._engine.reset_prefix_cache()
+
     def likeliest(self, prompt: Prompt) -> dict[int, float]:
         """Log-probabilities of the likeliest tokens after a prompt, by token id; no texts may be under way."""
         from vllm import SamplingParams
