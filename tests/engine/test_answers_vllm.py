@@ -41,9 +41,9 @@ MODELS = {
 class Pair:
     """A model in our engine, and vLLM beside it."""
 
-    def __init__(self, model: str, **flat) -> None:
+    def __init__(self, model: str, *, split: int = 1, **flat) -> None:
         self.settings = {"temperature": 0.0, "max_new_tokens": 16, "latent_steps": 4, "backend": "vllm", **flat}
-        self.model = ModelConfig(model=model, backend="vllm")
+        self.model = ModelConfig(model=model, backend="vllm", tensor_parallel_size=split)
         self.lm = load_model(self.model, device="cpu")
         self.served = running_batch(self.model, self.lm, gpus=0.0)
 
@@ -114,6 +114,12 @@ def test_a_cache_too_small_for_the_context_makes_the_context_shorter(tmp_path, m
     assert pair.lm.context < 1 << 18
     assert "vLLM" in pair.lm.context_note
     own, served = pair.both(method="single")
+    assert served == own
+
+
+def test_a_model_split_over_two_processes_answers_the_same(tmp_path):
+    pair = Pair(str(save_tiny_model(tmp_path / "split", "qwen3", **HEAD)), split=2)
+    own, served = pair.both(method="latent_mas")
     assert served == own
 
 

@@ -1,4 +1,4 @@
-"""Evaluations with vLLM on a cluster: the same rows as with our own engine, told as what they are, and resumed as such."""
+"""Evaluations with vLLM on a cluster: the rows are those of our own engine, and a run is resumed as what it was."""
 
 import json
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ pytestmark = [
     pytest.mark.ray,
     pytest.mark.skipif(find_spec("vllm") is None, reason="vLLM is not installed: make test-vllm"),
 ]
-SETTINGS = "--limit 8 --max-new-tokens 12 --latent-steps 3 --temperature 0 --batch-size 4".split()
+SETTINGS = ["--limit", "8", "--max-new-tokens", "12", "--latent-steps", "3", "--temperature", "0", "--batch-size", "4"]
 
 
 @pytest.fixture(scope="module")
