@@ -17,7 +17,8 @@ from jobs.benches.command import load_average, machine, print_table, say, settin
 from jobs.benches.engine_settings import Engine
 
 if TYPE_CHECKING:
-    from pipeline.engine import LanguageModel, RunningBatch
+    from pipeline.engine import LanguageModel
+    from pipeline.engine.served import Server
     from pipeline.records import Question
 
 GOALS = {
@@ -67,7 +68,7 @@ def main(argv: Sequence[str], result: TextIO) -> int:
     # torch and transformers are slow to import and come after the command line has proved right.
     from pipeline.benchmarks import load_questions
     from pipeline.config import BACKENDS, ModelConfig
-    from pipeline.engine import load_model, running_batch
+    from pipeline.engine import load_model, start_server
 
     before = load_average()
     if before > BUSY:
@@ -75,9 +76,9 @@ def main(argv: Sequence[str], result: TextIO) -> int:
     questions = load_questions(settings.task, data_dir=settings.data_dir, limit=max(settings.limit, settings.texts))
     model = ModelConfig(model=settings.model, dtype=settings.dtype, backend=settings.backend)
     lm = load_model(model, device=settings.device)
-    batch = running_batch(model, lm, gpus=float(lm.device.type == "cuda"))
+    server = start_server(model, lm, gpus=float(lm.device.type == "cuda"))
     say(f"{settings.model} is loaded: {lm.shape.dtype} on {lm.device}, {threads()} threads")
-    found = measured(lm, batch, questions, settings)
+    found = measured(lm, server, questions, settings)
     tell(found)
     told = {
         "command": "engine",
@@ -90,13 +91,15 @@ def main(argv: Sequence[str], result: TextIO) -> int:
     return 0
 
 
-def measured(lm: LanguageModel, batch: RunningBatch, questions: Sequence[Question], settings: Engine) -> dict[str, Any]:
+def measured(
+    lm: LanguageModel, server: Server | None, questions: Sequence[Question], settings: Engine
+) -> dict[str, Any]:
     """Measures every part that is asked for; returns them by name."""
     from jobs.benches.engine_parts import measure_occupancy, measure_prefill, measure_steps
     from jobs.benches.methods import Sides, measure_method, prompts_of
     from jobs.benches.tiny import tiny_model
 
-    found, sides = dict[str, Any](), Sides.of(lm, batch)
+    found, sides = dict[str, Any](), Sides.of(lm, server)
     if "methods" in settings.part_names:
         asked = questions[: settings.limit]
         found["methods"] = [measure_method(sides, method, asked, settings) for method in settings.method_names]

@@ -94,9 +94,10 @@ def ways_of(sides: Sides, settings: Engine, method: Method) -> Ways:
     found = Ways(ways={})
     found.ways[OURS] = partial(_ours, found, settings.batch_size, settings.lookup_tokens)
     found.ways[UNAIDED] = partial(_ours, Ways(ways={}), settings.batch_size, 0)
-    for size in numbers(settings.plain_batch_sizes) if sides.server is not None else ():
-        found.ways[f"{OURS} {size}"] = partial(_ours, Ways(ways={}), size, settings.lookup_tokens)
-        found.ways[f"{VLLM} {size}"] = partial(_beside, sides.server, size)
+    if (server := sides.server) is not None:
+        for size in numbers(settings.plain_batch_sizes):
+            found.ways[f"{OURS} {size}"] = partial(_ours, Ways(ways={}), size, settings.lookup_tokens)
+            found.ways[f"{VLLM} {size}"] = partial(_beside, server, size)
     for size in numbers(settings.plain_batch_sizes):
         found.ways[f"plain {size}"] = partial(_static, found, sides.library, size)
     if settings.generate_batch and method != "latent_mas":
@@ -235,8 +236,7 @@ def _ours(
 def _beside(server: Server, batch_size: int, assignments: Sequence[Assignment], team: Team) -> list[Answer]:
     """With the other engine, which finds nothing of what it computed in an earlier round."""
     server.forget()
-    batch = ServedBatch(next(iter(team.values())).lm, server)
-    return answer_batch(assignments, team, Crowd(batch, at_once=batch_size))
+    return answer_batch(assignments, team, Crowd(ServedBatch(next(iter(team.values())).lm, server), at_once=batch_size))
 
 
 def _static(found: Ways, library: Any, size: int, assignments: Sequence[Assignment], team: Team) -> list[Answer]:

@@ -187,13 +187,13 @@ class Replica:
         import torch
 
         from pipeline.agents.team import Alignments
-        from pipeline.engine import load_model, running_batch
+        from pipeline.engine import load_model, start_server
         from pipeline.memory import Staging
 
         torch.set_num_threads(self._threads)
         place: dict[str, Any] = {"gpus": max(1, int(gpus))} if gpus else {"device": "cpu"}
         self._lm = load_model(model, **place)
-        self._empty = running_batch(model, self._lm, gpus=gpus)
+        self._server = start_server(model, self._lm, gpus=gpus)
         self._alignments, self._staging = Alignments(self._lm), Staging()
         return ReplicaStatus(fingerprint=self._lm.fingerprint, memory_form=self._lm.memory_form)
 
@@ -203,13 +203,15 @@ class Replica:
 
         from pipeline.agents.crowd import Crowd
         from pipeline.agents.team import build_team
+        from pipeline.engine import running_batch
 
         torch.set_num_threads(self._threads)
         config, plan, lm = briefing.config, briefing.plan, self._lm
         self._carrier = CARRIERS[config.execution.transport]
-        keep = self._carrier.inputs or self._empty.served
+        batch = running_batch(lm, self._server, guesses=config.execution.lookup_tokens)
+        keep = self._carrier.inputs or batch.served
         self._team = build_team(lm, config, plan, keep_inputs=keep, alignments=self._alignments)
-        self._crowd = Crowd(self._empty.anew())  # in place of the last run's, whose memory is free from here on
+        self._crowd = Crowd(batch)  # in place of the last run's, whose memory is free from here on
         self._foretold = self._size(briefing)
         forget_peak()
         for device in lm.devices:
@@ -227,11 +229,11 @@ class Replica:
             return 0
         config, plan, sample = briefing.config, briefing.plan, briefing.sample
         more = {"most": briefing.most, "sharing": briefing.sharing}
-        size = size_of(self._lm, config, plan, sample, served=self._empty.served, **more)
+        size = size_of(self._lm, config, plan, sample, served=self._crowd.batch.served, **more)
         self._crowd.at_once = size.at_once
         if size.fits:  # all at once, so that nothing moves later
             self._crowd.batch.cache.reserve(rows=size.held.slots, columns=size.held.columns)
-        return 0 if self._empty.served else size.peak_bytes  # of the other engine's nothing is foretold
+        return 0 if self._crowd.batch.served else size.peak_bytes  # of the other engine's nothing is foretold
 
     def _check_device(self) -> None:
         """Ends the process if a fault has left the GPU unusable: else this replica would fail all questions to come."""

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pipeline.config import BACKENDS, ModelConfig
 from pipeline.engine.model import LanguageModel
 from pipeline.engine.running import RunningBatch
+from pipeline.engine.served import ServedBatch, Server
 
 
-def running_batch(config: ModelConfig, lm: LanguageModel, *, gpus: float) -> RunningBatch:
-    """The running batch of a replica, with the engine that writes its texts.
+def start_server(config: ModelConfig, lm: LanguageModel, *, gpus: float) -> Server | None:
+    """Starts the engine that writes a replica's texts; none where our own does.
 
     Args:
         config: Which backend, and its settings.
@@ -20,8 +21,18 @@ def running_batch(config: ModelConfig, lm: LanguageModel, *, gpus: float) -> Run
     """
     BACKENDS[config.backend].check_installed()
     if config.backend == "hf":
-        return RunningBatch(lm)
-    from pipeline.engine.served import ServedBatch
+        return None
     from pipeline.engine.vllm import start_vllm
 
-    return ServedBatch(lm, start_vllm(config, lm, gpus=gpus))
+    return start_vllm(config, lm, gpus=gpus)
+
+
+def running_batch(lm: LanguageModel, server: Server | None, *, guesses: int | None = None) -> RunningBatch:
+    """A new running batch.
+
+    Args:
+        lm: The model.
+        server: What writes its texts, if that is another engine.
+        guesses: As in `RunningBatch`; another engine does without.
+    """
+    return RunningBatch(lm, guesses=guesses) if server is None else ServedBatch(lm, server)

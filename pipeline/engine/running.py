@@ -22,7 +22,6 @@ from pipeline.engine.lanes import SHORT, Lanes
 from pipeline.engine.model import LanguageModel
 from pipeline.engine.prefixes import Prefixes
 from pipeline.engine.rows import Row, Writing
-from pipeline.memory import Memory, Slot
 
 READ_AT_ONCE = {"cpu": 384, "cuda": 4096}
 """Positions of prompts that a step reads at most, by device: on a CPU no more than make matrix products fast."""
@@ -60,8 +59,7 @@ class RunningBatch:
         cache: Where slots for new rows come from.
         rows: The questions in it.
         tally: What has been computed.
-        served: Whether texts are written by another engine (`served.py`): then writing takes no slot, and what agents
-            have thought is handed to it as inputs, which segments have to carry.
+        served: Whether another engine writes its texts (`served.py`).
     """
 
     served = False
@@ -91,16 +89,6 @@ class RunningBatch:
         fresh = RunningBatch(self.lm, read_at_once=self._most, guesses=self._guesses)
         fresh._prefixes = self._prefixes
         return fresh
-
-    def open(self, memory: Memory, *, columns: int, writes: bool) -> Slot:
-        """Brings a memory into a slot.
-
-        Args:
-            memory: What is known; may be empty.
-            columns: Positions about to be added.
-            writes: Whether a text is to be written then.
-        """
-        return self.cache.open(memory, columns=columns, move=self.lm.move)
 
     def add(self, row: Row) -> None:
         """Lets a question enter before the next step; its slot is its own until it leaves."""

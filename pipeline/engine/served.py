@@ -83,6 +83,20 @@ class Inherited(Slot):
         """Needs no room."""
 
 
+def opened(batch: RunningBatch, memory: Memory, *, columns: int, writes: bool) -> Slot:
+    """A slot for a turn; for a text that another engine writes a stand-in, which takes no memory.
+
+    Args:
+        batch: Where the turn is taken.
+        memory: What is known; may be empty. For another engine its segments have to carry their inputs.
+        columns: Positions about to be added.
+        writes: Whether a text is to be written then.
+    """
+    if writes and batch.served:
+        return Inherited(batch.cache, memory)
+    return batch.cache.open(memory, columns=columns, move=batch.lm.move)
+
+
 class ServedBatch(RunningBatch):
     """A running batch beside another engine, which writes; one thread at a time may use both."""
 
@@ -97,22 +111,20 @@ class ServedBatch(RunningBatch):
             server: Writes texts; nobody else's are in it.
             read_at_once: As in a running batch.
         """
-        super().__init__(lm, read_at_once=read_at_once)
+        super().__init__(lm, read_at_once=read_at_once, guesses=0)
         self._server = server
         self._writing: dict[str, Row] = {}
 
     def anew(self) -> ServedBatch:
         """An empty one for the same model and server, which gives up what it was writing."""
         self._drop(self._writing)
-        return ServedBatch(self.lm, self._server, read_at_once=self._most)
+        fresh = ServedBatch(self.lm, self._server, read_at_once=self._most)
+        fresh._prefixes = self._prefixes
+        return fresh
 
     def forget(self) -> None:
         """Lets go of what the server keeps of earlier prompts, so that a measurement does not find them there."""
         self._server.forget()
-
-    def open(self, memory: Memory, *, columns: int, writes: bool) -> Slot:
-        """A slot for what is to be thought or read; for a text a stand-in, which takes no memory."""
-        return Inherited(self.cache, memory) if writes else super().open(memory, columns=columns, writes=writes)
 
     def add(self, row: Row) -> None:
         """Lets a question enter; one that writes is begun at once, and waits for its turn in the other engine.

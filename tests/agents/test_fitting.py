@@ -13,7 +13,6 @@ from pipeline.agents.spare import Spare
 from pipeline.agents.team import Alignments
 from pipeline.benchmarks import load_questions
 from pipeline.config import RunConfig
-from pipeline.engine import RunningBatch
 from pipeline.engine.footprint import footprint_of_loaded
 from pipeline.graphs import plan_for
 from pipeline.runtime.assigning import assign
@@ -77,7 +76,7 @@ def briefed(llama, monkeypatch):
         monkeypatch.setattr("pipeline.agents.sizing.spare_memory", lambda: Spare(free_bytes=free, total_bytes=free))
         replica = Replica.__new__(Replica)
         replica._lm, replica._alignments, replica._threads = llama, Alignments(llama), torch.get_num_threads()
-        replica._empty = RunningBatch(llama)
+        replica._server = None
         replica._status, replica._loading = ReplicaStatus(), 0.0
         config = RunConfig.from_flat({"latent_steps": 2, "max_new_tokens": 8, **flat})
         sample = assign(load_questions("demo", data_dir=None, limit=12), memory="real", seed=0, trace=0)

@@ -11,7 +11,7 @@ from pipeline.agents.team import build_team
 from pipeline.agents.walk import answer_batch
 from pipeline.benchmarks import load_questions
 from pipeline.config import ModelConfig, RunConfig
-from pipeline.engine import RunningBatch, load_model, running_batch
+from pipeline.engine import RunningBatch, load_model, running_batch, start_server
 from pipeline.graphs import plan_for
 from pipeline.runtime.assigning import assign
 from tiny import save_tiny_model
@@ -45,7 +45,7 @@ class Pair:
         self.settings = {"temperature": 0.0, "max_new_tokens": 16, "latent_steps": 4, "backend": "vllm", **flat}
         self.model = ModelConfig(model=model, backend="vllm", tensor_parallel_size=split)
         self.lm = load_model(self.model, device="cpu")
-        self.served = running_batch(self.model, self.lm, gpus=0.0)
+        self.served = running_batch(self.lm, start_server(self.model, self.lm, gpus=0.0))
 
     def answers(self, batch, **flat):
         config = RunConfig.from_flat({**self.settings, **flat})
@@ -127,5 +127,5 @@ def test_a_model_that_vllm_can_not_serve_is_refused_in_one_line(tmp_path):
     folder = save_tiny_model(tmp_path / "odd", head_dim=8)
     model = ModelConfig(model=str(folder), backend="vllm")
     with pytest.raises(ValueError, match="--backend vllm can't serve --model .*head_dim=8") as caught:
-        running_batch(model, load_model(model, device="cpu"), gpus=0.0)
+        start_server(model, load_model(model, device="cpu"), gpus=0.0)
     assert "\n" not in str(caught.value)
