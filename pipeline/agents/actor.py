@@ -23,6 +23,7 @@ from pipeline.records import Assignment, LegOrder
 
 if TYPE_CHECKING:
     from pipeline.agents.agent import Agent
+    from pipeline.engine.served import Server
     from pipeline.memory.transport import Parcel
 
 LOST_DEVICE = 70
@@ -81,6 +82,8 @@ class ReplicaStatus:
 
 class Replica:
     """One model replica that can play all roles of any plan, of one run at a time."""
+
+    _server: Server | None = None  # what writes its texts, if that is another engine
 
     def __init__(self, model: ModelConfig, name: str, threads: int, gpus: float) -> None:
         """Loads the model.
@@ -217,8 +220,7 @@ class Replica:
         for device in lm.devices:
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
-        tied = plan.thinkers and config.collaboration.alignment == "ridge" and lm.tied
-        return TIED if tied else ""
+        return TIED if plan.thinkers and config.collaboration.alignment == "ridge" and lm.tied else ""
 
     def _size(self, briefing: Briefing) -> int:
         """Finds out how many questions it works on at once; returns what its peak memory is expected to be."""

@@ -76,7 +76,6 @@ def briefed(llama, monkeypatch):
         monkeypatch.setattr("pipeline.agents.sizing.spare_memory", lambda: Spare(free_bytes=free, total_bytes=free))
         replica = Replica.__new__(Replica)
         replica._lm, replica._alignments, replica._threads = llama, Alignments(llama), torch.get_num_threads()
-        replica._server = None
         replica._status, replica._loading = ReplicaStatus(), 0.0
         config = RunConfig.from_flat({"latent_steps": 2, "max_new_tokens": 8, **flat})
         sample = assign(load_questions("demo", data_dir=None, limit=12), memory="real", seed=0, trace=0)
