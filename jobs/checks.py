@@ -30,7 +30,8 @@ def checked(config: RunConfig, questions: Sequence[Question]) -> PlannedRun:
     """
     from pipeline.benchmarks import short_name, token_cap
     from pipeline.checkpoints import check_model
-    from pipeline.graphs import check_budget, plan_for
+    from pipeline.config import BACKENDS
+    from pipeline.graphs import check_budget, check_one_prompt, plan_for
     from pipeline.prompts import known_roles
     from pipeline.runtime.assigning import assign
     from pipeline.runtime.placement import check_seats
@@ -38,6 +39,10 @@ def checked(config: RunConfig, questions: Sequence[Question]) -> PlannedRun:
     team, model, task = config.collaboration, config.model, config.data.task
     plan = plan_for(team)
     plan.graph.check_prompts(known_roles())
+    backend = BACKENDS[model.backend]
+    if backend.prompts_only:
+        check_one_prompt(plan, backend.name)
+    backend.check_installed()
     assignments = assign(questions, memory=team.memory, seed=config.decoding.seed, trace=team.trace)
     check_seats(tuple(role.name for role in plan.graph.roles), config.execution, model)
     roles = {role: {"model": check_model(values["model"])} for role, values in model.roles.items()}

@@ -2,7 +2,7 @@ import typing
 
 import pytest
 
-from pipeline.config import ExecutionConfig, RunConfig, replica_counts, settings
+from pipeline.config import BACKENDS, ExecutionConfig, RunConfig, replica_counts, settings
 
 
 def test_a_config_survives_yaml(tmp_path):
@@ -44,6 +44,9 @@ def test_defaults_follow_the_paper():
         ("method", "foo"),
         ("limit", 1.5),
         ("chat_options", "x"),
+        ("backend", "sglang"),
+        ("gpu_memory_utilization", 1.0),
+        ("tensor_parallel_size", 0),
     ],
 )
 def test_impossible_values_name_the_flag_what_was_got_and_what_is_allowed(name, value):
@@ -156,3 +159,36 @@ def test_a_role_is_played_by_its_own_checkpoint_or_the_runs():
 def test_roles_may_name_the_runs_checkpoint_where_all_have_to_be_one():
     flat = {"placement": "spread", "transport": "reencode", "model": "small", "roles": {"solver": {"model": "small"}}}
     assert RunConfig.from_flat(flat).flat()["roles"] == {"solver": {"model": "small"}}
+
+
+@pytest.mark.parametrize(
+    ("flat", "line"),
+    [
+        ({"handover": "thoughts"}, "--handover is 'thoughts'; allowed: full or prompt"),
+        ({"verify_memory": True}, "--verify-memory is True; allowed: false"),
+        ({"roles": {"solver": {"model": "x/y"}}}, "--roles is .*; allowed: no checkpoints of their own"),
+        ({"placement": "spread", "replicas": 4}, "--transport is 'object_store'; allowed: reencode"),
+    ],
+)
+def test_what_can_not_be_handed_over_as_a_prompt_is_refused_where_memory_is(flat, line):
+    with pytest.raises(ValueError, match=f"{line}, with --backend vllm and --method latent_mas"):
+        RunConfig.from_flat({"backend": "vllm", **flat})
+    RunConfig.from_flat({"backend": "vllm", "method": "text_mas", **flat})
+
+
+@pytest.mark.parametrize(("gpus", "fits"), [(None, False), (1, False), (2, True), (4, True)])
+def test_a_model_is_split_over_no_more_gpus_than_its_replica_has(gpus, fits):
+    flat = {"backend": "vllm", "tensor_parallel_size": 2, "gpus_per_replica": gpus}
+    if fits:
+        assert RunConfig.from_flat(flat).model.tensor_parallel_size == 2
+    else:
+        with pytest.raises(ValueError, match="--tensor-parallel-size is 2; allowed: 1, or no more than --gpus-per-rep"):
+            RunConfig.from_flat(flat)
+
+
+def test_a_backend_that_is_not_installed_says_what_to_install(monkeypatch):
+    monkeypatch.setattr("pipeline.config.backends.find_spec", lambda name: None)
+    BACKENDS["hf"].check_installed()
+    with pytest.raises(ValueError, match=r"--backend vllm needs the package vllm: pip install .*\[vllm\]") as caught:
+        BACKENDS["vllm"].check_installed()
+    assert "\n" not in str(caught.value)

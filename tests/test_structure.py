@@ -59,6 +59,7 @@ def test_ray_and_mlflow_stay_behind_their_adapters(path):
     roots = {module.split(".")[0] for module in imports(path)}
     assert "ray" not in roots or name.startswith(RAY_ALLOWED)
     assert "mlflow" not in roots or name.startswith("pipeline/tracking/")
+    assert "vllm" not in roots or name == "pipeline/engine/vllm.py"
     assert not any(module.startswith("ray._private") for module in imports(path))
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import cast, get_args
 
 from jobs.benches.command import listed, numbers, words
-from pipeline.config import DType, Method
+from pipeline.config import BACKENDS, Backend, DType, Method
 from pipeline.validation import require
 
 PARTS = ("methods", "step", "prefill", "occupancy")
@@ -43,6 +43,8 @@ class Engine:
     """Tokens that our engine guesses ahead, as in a run; it is measured without as well."""
     plain_batch_sizes: str = "8,32"
     """Batch sizes of the plain baseline, each of which is measured; several with commas."""
+    backend: Backend = "hf"
+    """vllm: measure vLLM too, and our engine again, with as many questions at once as the baseline's batches have."""
     generate_batch: bool = True
     """Measure the library's own continuous batching too, for methods that write text alone."""
     repeats: int = 3
@@ -68,6 +70,7 @@ class Engine:
 
     def __post_init__(self) -> None:
         known = get_args(Method)
+        BACKENDS[self.backend].check_installed()
         require(_some(self.part_names, PARTS), "parts", self.parts, f"some of {listed(PARTS)}")
         require(_some(self.method_names, known), "methods", self.methods, f"some of {listed(known)}")
         for name in ("plain_batch_sizes", "step_rows"):

@@ -22,10 +22,11 @@ from pipeline.agents.walk import answer_batch, collect
 from pipeline.config import Method, RunConfig
 from pipeline.engine import LanguageModel, RunningBatch
 from pipeline.engine.running import Tally
+from pipeline.engine.served import ServedBatch, Server
 from pipeline.graphs import plan_for
 from pipeline.records import Answer, Assignment, Question, Usage
 
-OURS = "ours"
+OURS, VLLM = "ours", "vllm"
 UNAIDED = "ours, no lookup"
 CONTINUOUS = "generate_batch"
 WARM_QUESTIONS, WARM_TOKENS = 2, 4
@@ -62,11 +63,13 @@ class Sides:
     """The library's."""
     alignments: Alignments
     """From hidden states to latent inputs."""
+    server: Server | None = None
+    """Another engine that writes beside ours, if one is to be measured."""
 
     @classmethod
-    def of(cls, lm: LanguageModel) -> Sides:
-        """Both sides of a model."""
-        return cls(lm=lm, library=library_model(lm), alignments=Alignments(lm))
+    def of(cls, lm: LanguageModel, server: Server | None = None) -> Sides:
+        """Both sides of a model, and another engine if one is to be measured."""
+        return cls(lm=lm, library=library_model(lm), alignments=Alignments(lm), server=server)
 
 
 @dataclass(kw_only=True, eq=False)
@@ -91,6 +94,10 @@ def ways_of(sides: Sides, settings: Engine, method: Method) -> Ways:
     found = Ways(ways={})
     found.ways[OURS] = partial(_ours, found, settings.batch_size, settings.lookup_tokens)
     found.ways[UNAIDED] = partial(_ours, Ways(ways={}), settings.batch_size, 0)
+    if (server := sides.server) is not None:
+        for size in numbers(settings.plain_batch_sizes):
+            found.ways[f"{OURS} {size}"] = partial(_ours, Ways(ways={}), size, settings.lookup_tokens)
+            found.ways[f"{VLLM} {size}"] = partial(_beside, server, size)
     for size in numbers(settings.plain_batch_sizes):
         found.ways[f"plain {size}"] = partial(_static, found, sides.library, size)
     if settings.generate_batch and method != "latent_mas":
@@ -126,8 +133,9 @@ def measure_method(sides: Sides, method: Method, questions: Sequence[Question], 
     )
     # 3. What they did is compared.
     rows = [_row(method, name, timed, found.computed.get(name)) for name in found.runnable()]
+    beside = {row["way"]: row["times_ours"] for row in rows if row["way"].startswith(VLLM)}
     told = {"method": method, "questions": len(questions), "left_out": found.left_out, "ways": rows}
-    return {**told, **lookup(found.tally), **headline(rows)}
+    return {**told, **lookup(found.tally), **headline(rows), "vllm_times_ours": beside}
 
 
 def lookup(tally: Tally | None) -> dict[str, float]:
@@ -145,13 +153,18 @@ def prompts_of(sides: Sides, questions: Sequence[Question], settings: Engine) ->
 
 
 def _in_the_running(name: str, timed: Mapping[str, Timed[list[Answer]]]) -> bool:
-    others = [one.median for other, one in timed.items() if other not in (OURS, UNAIDED)]
-    return name in (OURS, UNAIDED) or timed[name].median <= BEHIND * min(others)
+    others = [one.median for other, one in timed.items() if is_plain(other)]
+    return not is_plain(name) or timed[name].median <= BEHIND * min(others)
+
+
+def is_plain(name: str) -> bool:
+    """Whether a way is the library's."""
+    return not name.startswith((OURS, VLLM))
 
 
 def headline(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """How many times as long the fastest of the others took as ours; nothing if there is no other."""
-    others = [row for row in rows if row["way"] not in (OURS, UNAIDED)]
+    """How many times as long the library's fastest way took as ours; nothing if there is none."""
+    others = [row for row in rows if is_plain(row["way"])]
     if not others:
         return {}
     fastest = min(others, key=lambda row: row["seconds"])
@@ -174,7 +187,7 @@ def _written(answer: Answer) -> list[tuple[str, int]]:
 def _row(
     method: Method, name: str, timed: Mapping[str, Timed[list[Answer]]], computed: Computed | None
 ) -> dict[str, Any]:
-    own, ours = timed[name], timed[OURS]
+    own, ours = timed[name], timed[name.replace(VLLM, OURS)] if name.startswith(VLLM) else timed[OURS]
     assert own.outcome is not None, "it has been run"
     assert ours.outcome is not None, "it has been run"
     usage = sum((answer.usage for answer in own.outcome), Usage())
@@ -208,7 +221,8 @@ def _team(sides: Sides, method: Method, settings: Engine, tokens: int) -> dict[s
         "model": settings.model,
     }
     config = RunConfig.from_flat(flat)
-    return build_team(sides.lm, config, plan_for(config.collaboration), alignments=sides.alignments)
+    plan = plan_for(config.collaboration)
+    return build_team(sides.lm, config, plan, keep_inputs=sides.server is not None, alignments=sides.alignments)
 
 
 def _ours(
@@ -217,6 +231,12 @@ def _ours(
     batch = RunningBatch(next(iter(team.values())).lm, guesses=guesses)
     found.tally = batch.tally
     return answer_batch(assignments, team, Crowd(batch, at_once=batch_size))
+
+
+def _beside(server: Server, batch_size: int, assignments: Sequence[Assignment], team: Team) -> list[Answer]:
+    """With the other engine, which finds nothing of what it computed in an earlier round."""
+    server.forget()
+    return answer_batch(assignments, team, Crowd(ServedBatch(next(iter(team.values())).lm, server), at_once=batch_size))
 
 
 def _static(found: Ways, library: Any, size: int, assignments: Sequence[Assignment], team: Team) -> list[Answer]:

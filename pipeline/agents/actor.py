@@ -23,6 +23,7 @@ from pipeline.records import Assignment, LegOrder
 
 if TYPE_CHECKING:
     from pipeline.agents.agent import Agent
+    from pipeline.engine.served import Server
     from pipeline.memory.transport import Parcel
 
 LOST_DEVICE = 70
@@ -81,6 +82,8 @@ class ReplicaStatus:
 
 class Replica:
     """One model replica that can play all roles of any plan, of one run at a time."""
+
+    _server: Server | None = None  # what writes its texts, if that is another engine
 
     def __init__(self, model: ModelConfig, name: str, threads: int, gpus: float) -> None:
         """Loads the model.
@@ -187,12 +190,13 @@ class Replica:
         import torch
 
         from pipeline.agents.team import Alignments
-        from pipeline.engine import load_model
+        from pipeline.engine import load_model, start_server
         from pipeline.memory import Staging
 
         torch.set_num_threads(self._threads)
         place: dict[str, Any] = {"gpus": max(1, int(gpus))} if gpus else {"device": "cpu"}
         self._lm = load_model(model, **place)
+        self._server = start_server(model, self._lm, gpus=gpus)
         self._alignments, self._staging = Alignments(self._lm), Staging()
         return ReplicaStatus(fingerprint=self._lm.fingerprint, memory_form=self._lm.memory_form)
 
@@ -202,22 +206,21 @@ class Replica:
 
         from pipeline.agents.crowd import Crowd
         from pipeline.agents.team import build_team
-        from pipeline.engine import RunningBatch
+        from pipeline.engine import running_batch
 
         torch.set_num_threads(self._threads)
         config, plan, lm = briefing.config, briefing.plan, self._lm
         self._carrier = CARRIERS[config.execution.transport]
-        keep = self._carrier.inputs
+        batch = running_batch(lm, self._server, guesses=config.execution.lookup_tokens)
+        keep = self._carrier.inputs or batch.served
         self._team = build_team(lm, config, plan, keep_inputs=keep, alignments=self._alignments)
-        batch = RunningBatch(lm, guesses=config.execution.lookup_tokens)
         self._crowd = Crowd(batch)  # in place of the last run's, whose memory is free from here on
         self._foretold = self._size(briefing)
         forget_peak()
         for device in lm.devices:
             if device.type == "cuda":
                 torch.cuda.reset_peak_memory_stats(device)
-        tied = plan.thinkers and config.collaboration.alignment == "ridge" and lm.tied
-        return TIED if tied else ""
+        return TIED if plan.thinkers and config.collaboration.alignment == "ridge" and lm.tied else ""
 
     def _size(self, briefing: Briefing) -> int:
         """Finds out how many questions it works on at once; returns what its peak memory is expected to be."""
@@ -227,11 +230,12 @@ class Replica:
         if not briefing.sample:
             return 0
         config, plan, sample = briefing.config, briefing.plan, briefing.sample
-        size = size_of(self._lm, config, plan, sample, most=briefing.most, sharing=briefing.sharing)
+        more = {"most": briefing.most, "sharing": briefing.sharing}
+        size = size_of(self._lm, config, plan, sample, served=self._crowd.batch.served, **more)
         self._crowd.at_once = size.at_once
         if size.fits:  # all at once, so that nothing moves later
             self._crowd.batch.cache.reserve(rows=size.held.slots, columns=size.held.columns)
-        return size.peak_bytes
+        return 0 if self._crowd.batch.served else size.peak_bytes  # of the other engine's nothing is foretold
 
     def _check_device(self) -> None:
         """Ends the process if a fault has left the GPU unusable: else this replica would fail all questions to come."""

@@ -16,6 +16,7 @@ import torch
 from pipeline.agents.conduct import Conduct, Scene, Thinking, TurnRequest, TurnResult
 from pipeline.agents.prompting import prompt_ids, prompt_text
 from pipeline.engine import LanguageModel, Lens, Reading, Row, RunningBatch
+from pipeline.engine.served import opened
 from pipeline.graphs import Role
 from pipeline.memory import Inputs, Memory, Segment
 from pipeline.records import Transfer, Turn, Usage
@@ -82,7 +83,7 @@ class Agent:
     ) -> tuple[Scene, float]:
         """The turn with its memory in place; and how many seconds that took."""
         opening = time.perf_counter()
-        slot = batch.cache.open(request.memory, columns=columns, move=self.lm.move)
+        slot = opened(batch, request.memory, columns=columns, writes=self.conduct.writes)
         self.lm.synchronize()
         seconds = time.perf_counter() - opening
         scene = Scene(

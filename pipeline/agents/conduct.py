@@ -9,7 +9,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -94,6 +94,10 @@ class Conduct(Protocol):
         """Who watches."""
 
     @property
+    def writes(self) -> bool:
+        """Whether it writes a text; else it thinks and leaves memory behind."""
+
+    @property
     def columns(self) -> int:
         """Positions that it adds for certain; room for them is made with the prompt's."""
 
@@ -120,6 +124,7 @@ class Thinking:
     """Whether segments carry what the model was fed, so that another replica can compute them again."""
     observer: Observer = NOBODY
     """Told of every latent step."""
+    writes: ClassVar[bool] = False
 
     @property
     def columns(self) -> int:
@@ -184,6 +189,7 @@ class Writing:
     """Among how many agents what is left of the system's budget is divided; none: the budget is this agent's own."""
     observer: Observer = NOBODY
     """Told of every token."""
+    writes: ClassVar[bool] = True
 
     @property
     def columns(self) -> int:

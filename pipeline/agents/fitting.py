@@ -55,11 +55,13 @@ def held(turns: Sequence[TurnLengths], size: Footprint, device: str, **where: ob
     On a CPU the cache takes what is written, on a GPU all slots have room for the longest.
 
     Args:
-        turns: A replica's turns on them, in working order.
+        turns: A replica's turns on them, in working order; none where all are another engine's.
         size: The model.
         device: cuda or cpu.
         where: `received` and `keep` of `moments`.
     """
+    if not turns:
+        return Held(cache_bytes=0, working_bytes=0, slots=0, columns=0)
     found = moments(turns, **where)  # type: ignore[arg-type]
     count = len(turns[0].prompts)
     slots, columns = count * max(m.slots for m in found), max(m.longest for m in found)

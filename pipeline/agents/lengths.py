@@ -67,6 +67,10 @@ class Lengths:
         handed = [self.of(maker).handed for maker in turn.inherits]
         return tuple(map(sum, zip(*handed, strict=True))) if handed else (0,) * len(turn.prompts)
 
+    def thinking(self) -> Self:
+        """The turns that think alone: where another engine writes, texts take none of our memory."""
+        return replace(self, turns=tuple(turn for turn in self.turns if turn.latent_steps is not None))
+
     def rows(self, count: int) -> Self:
         """The `count` questions that take the most positions, some of them more than once where there are fewer."""
         totals = list(map(sum, zip(*(turn.prompts for turn in self.turns), strict=True)))

@@ -38,6 +38,7 @@ def size_of(
     *,
     most: int,
     sharing: int,
+    served: bool = False,
 ) -> Size:
     """Takes the number that is set, or else the one that there is memory for.
 
@@ -48,12 +49,14 @@ def size_of(
         sample: Some of the questions, one at least.
         most: Questions that there are for it.
         sharing: How many replicas share the memory.
+        served: Whether texts are written by another engine, in memory of its own.
     """
     device = "cuda" if lm.device.type == "cuda" else "cpu"
     spare = spare_gpu_memory() if device == "cuda" else spare_memory()
     caps = {role: min(cap, LIKELY) for role, cap in caps_of(plan, config.decoding).items()}
     parts = rehearse(sample, plan, lm.tokenizer, config.model.chat_options)
     lengths = lengths_of(parts, handover=config.collaboration.handover, caps=caps, context=lm.context)
+    lengths = lengths.thinking() if served else lengths
     size, free = footprint_of_loaded(lm), spare.free_bytes // sharing
     count = config.execution.batch_size or at_once(lengths, size, device, free_bytes=free, most=most)
     work = held(lengths.rows(min(count, most)).turns, size, device)

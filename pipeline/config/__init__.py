@@ -5,9 +5,11 @@ be right raises a `ValueError` that says what was got, what is allowed and which
 torch, Ray or a model.
 """
 
+from pipeline.config.backends import BACKENDS, BackendKind
 from pipeline.config.carriers import CARRIERS, Carrier
 from pipeline.config.parts import (
     AlignmentName,
+    Backend,
     Budget,
     CollaborationConfig,
     DataConfig,
@@ -29,8 +31,11 @@ from pipeline.config.parts import (
 from pipeline.config.run import RunConfig, Setting, field_docs, settings
 
 __all__ = [
+    "BACKENDS",
     "CARRIERS",
     "AlignmentName",
+    "Backend",
+    "BackendKind",
     "Budget",
     "Carrier",
     "CollaborationConfig",

@@ -13,6 +13,7 @@ Experts = Literal["parallel", "chained"]
 Handover = Literal["full", "thoughts", "prompt"]
 MemoryControl = Literal["real", "shuffled", "none"]
 AlignmentName = Literal["ridge", "identity", "random"]
+Backend = Literal["hf", "vllm"]
 Budget = Literal["agent", "system"]
 DType = Literal["auto", "float32", "bfloat16", "float16"]
 Placement = Literal["colocated", "spread"]
@@ -81,11 +82,25 @@ class ModelConfig:
     """Roles with a checkpoint of their own, of the same architecture, such as {solver: {model: HUB_ID}}."""
     trust_remote_code: bool = False
     """Let a model folder bring Python code of its own, which then runs with your rights."""
+    backend: Backend = "hf"
+    """What writes texts: our engine on Hugging Face models, or vLLM, beside it for latent steps (extra `vllm`)."""
+    gpu_memory_utilization: float = 0.5
+    """With vllm: its share of a replica's GPU memory; the rest is for weights and memory of the agents that think."""
+    tensor_parallel_size: int = 1
+    """With vllm: over how many of a replica's GPUs it splits the model."""
 
     def __post_init__(self) -> None:
+        share, split = self.gpu_memory_utilization, self.tensor_parallel_size
+        require(0 < share < 1, "gpu_memory_utilization", share, "above 0, below 1")
+        require(split >= 1, "tensor_parallel_size", split, "1 or more")
         for role, values in self.roles.items():
             ok = isinstance(values, dict) and values.keys() == {"model"} and isinstance(values["model"], str)
             require(ok, "roles", {role: values}, "{ROLE: {model: HUB_ID or DIR}}")
+
+    @property
+    def own_share(self) -> float:
+        """Share of a replica's GPU memory that our own engine has."""
+        return 1.0 if self.backend == "hf" else 1 - self.gpu_memory_utilization
 
     def of_role(self, role: str) -> str:
         """The checkpoint that plays a role."""

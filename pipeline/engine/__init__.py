@@ -1,6 +1,7 @@
 """The engine: one loaded model, its alignment, and the running batch of questions; without Ray."""
 
 from pipeline.engine.alignment import Alignment, build_alignment
+from pipeline.engine.backends import running_batch, start_server
 from pipeline.engine.chat import chat_ids, chat_text
 from pipeline.engine.lens import Lens
 from pipeline.engine.library import LatentModel
@@ -27,6 +28,8 @@ __all__ = [
     "feed",
     "load_model",
     "prefill",
+    "running_batch",
+    "start_server",
     "think",
     "wrap_model",
 ]

@@ -59,7 +59,10 @@ class RunningBatch:
         cache: Where slots for new rows come from.
         rows: The questions in it.
         tally: What has been computed.
+        served: Whether another engine writes its texts (`served.py`).
     """
+
+    served = False
 
     def __init__(self, lm: LanguageModel, *, read_at_once: int | None = None, guesses: int | None = None) -> None:
         """Begins empty.

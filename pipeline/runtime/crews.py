@@ -29,6 +29,8 @@ class Need:
     """The replicas by name, and the checkpoint of each."""
     dtype: str
     """Number format of weights and cache."""
+    serving: tuple[str, float, int]
+    """What writes texts, with its share of the GPUs' memory, over how many of them."""
     trust_remote_code: bool
     """Whether checkpoints may bring code."""
     placement: str
@@ -44,6 +46,7 @@ class Need:
         return cls(
             models=tuple((seat.name, seat.model) for seat in places),
             dtype=config.model.dtype,
+            serving=(config.model.backend, config.model.gpu_memory_utilization, config.model.tensor_parallel_size),
             trust_remote_code=config.model.trust_remote_code,
             placement=config.execution.placement,
             gpus_per_replica=config.execution.gpus_per_replica,

@@ -18,7 +18,7 @@ from pipeline.agents.lengths import Lengths, caps_of, lengths_of
 from pipeline.agents.rehearsal import rehearse
 from pipeline.agents.spare import spare_memory
 from pipeline.checkpoints import ModelFiles, model_files
-from pipeline.config import RunConfig
+from pipeline.config import BACKENDS, RunConfig
 from pipeline.engine.footprint import Footprint, measure
 from pipeline.engine.loading import first_line
 from pipeline.runtime.needs import ReplicaNeeds, StoreNeeds, Team, replica_needs, store_needs
@@ -171,6 +171,7 @@ def forecast(run: PlannedRun, models: Mapping[str, Loaded], machine: Machine) ->
     lengths = lengths_of(parts, handover=config.collaboration.handover, caps=caps, context=size.context)
     short = {role: min(cap, LIKELY) for role, cap in caps.items()}
     likely = lengths_of(parts, handover=config.collaboration.handover, caps=short, context=size.context)
+    likely = likely.thinking() if BACKENDS[config.model.backend].prompts_only else likely
     count = config.execution.batch_size or _chosen(run, likely, size, len(seated), machine)
     team = Team(
         config=config,
@@ -204,7 +205,7 @@ def _chosen(run: PlannedRun, likely: Lengths, size: Footprint, replicas: int, ma
         return min(most, MOST[device])
     sharers = replicas if device == "cpu" else sharing(each) if each < 1 else 1
     alignment = sum(size.alignment_bytes(run.config.collaboration.alignment)[:1]) if run.plan.thinkers else 0
-    free = int(memory * max(each, 1.0)) if device == "cuda" else memory
+    free = int(memory * max(each, 1.0) * run.config.model.own_share) if device == "cuda" else memory
     free = free // sharers - size.weight_bytes - alignment - PROCESS[device]
     return at_once(likely, size, device, free_bytes=max(free, 0), most=most)
 

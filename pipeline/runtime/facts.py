@@ -20,14 +20,14 @@ from typing import Any
 from uuid import uuid4
 
 from pipeline.benchmarks import BENCHMARKS, short_name
-from pipeline.config import DataConfig
+from pipeline.config import BACKENDS, Backend, DataConfig
 from pipeline.records import Assignment
 from pipeline.runtime.results import RunFolder
 from pipeline.tracking import QuestionSet, without_secrets
 
 FILE = "run.json"
-BACKEND = "hf"
-"""What computes: our own loop over Hugging Face models."""
+BACKEND: Backend = "hf"
+"""What computed runs that did not note it: our own loop over Hugging Face models."""
 PACKAGES = ("torch", "transformers", "ray", "latentmas-ray")
 """Packages whose versions are kept."""
 CODE = Path(__file__).parents[1]
@@ -52,17 +52,25 @@ def note(folder: RunFolder, **facts: Any) -> None:
         folder.write_json(FILE, {**folder.read_json(FILE), **facts})
 
 
-def note_begin(folder: RunFolder, data: DataConfig, assignments: Sequence[Assignment], *, first: bool = True) -> None:
+def note_begin(
+    folder: RunFolder,
+    data: DataConfig,
+    assignments: Sequence[Assignment],
+    *,
+    backend: Backend = BACKEND,
+    first: bool = True,
+) -> None:
     """Notes that a run begins, or goes on: by what, where and on which questions.
 
     Args:
         folder: Its folder.
         data: Where its questions come from.
         assignments: All of them.
+        backend: What writes its texts.
         first: Whether it is the first run of this process, so that users have waited for it since that began.
     """
     began = began_at(folder) or time.time()
-    questions, now = question_set(data, assignments), facts_of_now()
+    questions, now = question_set(data, assignments), facts_of_now(backend)
     note(
         folder,
         status="RUNNING",
@@ -105,13 +113,17 @@ def worker_of(facts: Mapping[str, Any]) -> int:
         return 0
 
 
-def facts_of_now() -> dict[str, Any]:
-    """What this process can tell of itself."""
+def facts_of_now(backend: Backend) -> dict[str, Any]:
+    """What this process can tell of itself.
+
+    Args:
+        backend: What is to write texts.
+    """
     import psutil
 
     commit, dirty = git_commit(CODE)
     return {
-        "backend": BACKEND,
+        "backend": backend,
         "git_commit": commit,
         "git_dirty": dirty,
         "command": without_secrets(shlex.join(["python", *sys.argv])),
@@ -119,7 +131,7 @@ def facts_of_now() -> dict[str, Any]:
         "host": socket.gethostname(),
         "pid": os.getpid(),
         "pid_since": psutil.Process().create_time(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: _version(name) for name in PACKAGES} | BACKENDS[backend].version,
     }
 
 

@@ -8,7 +8,7 @@ from itertools import groupby
 
 from pipeline.agents.fitting import PROCESS, Held, held
 from pipeline.agents.lengths import Lengths
-from pipeline.config import CARRIERS, RunConfig
+from pipeline.config import BACKENDS, CARRIERS, RunConfig
 from pipeline.engine.footprint import Footprint
 from pipeline.graphs import CollaborationPlan
 from pipeline.runtime.flow import Flow
@@ -141,6 +141,8 @@ def _held(leg: Leg, legs: Sequence[Leg], size: Footprint, team: Team) -> Held:
     itinerary = team.itinerary
     came, sent = itinerary.parcels(leg), itinerary.sent(leg, legs)
     turns = [team.rows.of(role) for role in leg.roles]
+    if BACKENDS[team.config.model.backend].prompts_only:  # texts are in another engine's memory
+        turns = [turn for turn in turns if turn.latent_steps is not None]
     if itinerary.carrier.inputs:  # what came as inputs is computed again, into slots like its maker's
         turns = [*(team.rows.of(role) for role in came), *turns]
         return held(turns, size, team.device, keep=sent)

@@ -10,7 +10,7 @@ from itertools import groupby
 from typing import Any
 
 from pipeline.benchmarks import BENCHMARKS
-from pipeline.config import DataConfig
+from pipeline.config import BACKENDS, DataConfig
 from pipeline.runtime.cluster import joined_cluster
 from pipeline.runtime.estimate import Forecast, Loaded, Machine, Range, RoleForecast, forecast, models_of, places
 from pipeline.runtime.needs import ReplicaNeeds
@@ -156,6 +156,12 @@ def _needs(needs: ReplicaNeeds) -> str:
 def _cautions(run: PlannedRun, told: Forecast, machine: Machine) -> list[str]:
     """What can go wrong with these numbers."""
     found = []
+    model = run.config.model
+    if BACKENDS[model.backend].prompts_only:
+        found.append(
+            f"what {model.backend} takes for its own weights and cache comes on top, and is not foretold: of a GPU "
+            f"{model.gpu_memory_utilization:.0%} (--gpu-memory-utilization)"
+        )
     for role in told.roles:
         needed, all_of_it = role.needed_positions, role.needed_positions + role.added_positions
         if all_of_it > told.context:

@@ -73,8 +73,8 @@ SCHEMA = pa.schema([(f.name, _TYPES[str(f.type)]) for f in fields(Prediction)])
 _UNREAD: dict[str, Any] = {"output_text": "", "turns": []}
 _BRIEF = [name for name in SCHEMA.names if name not in _UNREAD]
 
-FREE_TO_CHANGE = frozenset(
-    {f.name for f in fields(ExecutionConfig)} | {"tracking_uri", "experiment", "data_dir", "sandbox"}
+FREE_TO_CHANGE = {f.name for f in fields(ExecutionConfig)} | frozenset(
+    ["tracking_uri", "experiment", "data_dir", "sandbox", "gpu_memory_utilization", "tensor_parallel_size"]
 )
 """Settings that a resumed run may change, because they change no answer."""
 

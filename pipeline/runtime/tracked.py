@@ -95,7 +95,7 @@ def told(request: RunRequest, *, asks: bool) -> Iterator[ToldRun]:
     store = choose_store(config.tracking.tracking_uri, request.store)
     store.glance()
     if asks:
-        note_begin(folder, config.data, request.assignments)
+        note_begin(folder, config.data, request.assignments, backend=config.model.backend)
     record = run_record(folder, config, whole=False)
     other = config.tracking.tracking_uri != folder.config.tracking.tracking_uri
     tracked = TrackedRun(store, record, FolderLedger(folder), say, remedy(folder.path, store if other else None))

@@ -8,6 +8,7 @@ import torch
 from pipeline.agents.actor import Briefing, Replica, ReplicaStatus
 from pipeline.agents.fitting import MOST, RUNGS, USED, at_once, held
 from pipeline.agents.lengths import Lengths, TurnLengths
+from pipeline.agents.sizing import size_of
 from pipeline.agents.spare import Spare
 from pipeline.agents.team import Alignments
 from pipeline.benchmarks import load_questions
@@ -91,6 +92,20 @@ def test_a_replica_chooses_by_what_is_free_and_by_who_shares_it(briefed):
     assert briefed(1 << 20).at_once == 1
     alone, shared = (briefed(64 << 20, sharing=count).at_once for count in (2, 8))
     assert 1 <= shared < alone <= 25
+
+
+def test_texts_that_another_engine_writes_take_no_memory_here(llama, monkeypatch):
+    monkeypatch.setattr("pipeline.agents.sizing.spare_memory", lambda: Spare(free_bytes=1 << 20, total_bytes=1 << 20))
+    sizes = {}
+    for method in ("single", "latent_mas"):
+        config = RunConfig.from_flat({"method": method, "latent_steps": 2, "max_new_tokens": 8})
+        sample = assign(load_questions("demo", data_dir=None, limit=12), memory="real", seed=0, trace=0)
+        plan = plan_for(config.collaboration)
+        for served in (False, True):
+            sizes[method, served] = size_of(llama, config, plan, sample, most=25, sharing=1, served=served)
+    assert sizes["single", True].at_once == 25
+    assert sizes["single", True].held.nbytes == 0
+    assert 0 < sizes["latent_mas", True].held.cache_bytes <= sizes["latent_mas", False].held.cache_bytes
 
 
 def test_a_number_that_is_set_is_taken_whatever_is_free(briefed):

@@ -3,7 +3,7 @@ import re
 import pytest
 
 from pipeline.config import CollaborationConfig
-from pipeline.graphs import Role, load_graph, make_graph, parse_graph, plan_for
+from pipeline.graphs import Role, check_one_prompt, load_graph, make_graph, parse_graph, plan_for
 from pipeline.prompts import known_roles
 
 
@@ -47,6 +47,34 @@ def test_the_hierarchical_experts_work_independently_unless_chained():
 def test_experts_of_a_graph_without_them_cannot_be_chained():
     with pytest.raises(ValueError, match="--experts chained needs .*'sequential' has none"):
         plan_for(CollaborationConfig(experts="chained"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {},
+        {"method": "single"},
+        {"method": "text_mas", "graph": "hierarchical"},
+        {"graph": "hierarchical", "experts": "chained"},
+    ],
+)
+def test_what_is_made_one_after_another_can_be_one_prompt(settings):
+    check_one_prompt(plan_for(CollaborationConfig(**settings)), "vllm")
+
+
+def test_experts_that_think_independently_can_not_be_one_prompt_and_chaining_them_is_offered():
+    with pytest.raises(ValueError, match="memory of 'science'.*use --experts chained, --backend hf") as caught:
+        check_one_prompt(plan_for(CollaborationConfig(graph="hierarchical")), "vllm")
+    assert "\n" not in str(caught.value)
+
+
+def test_memory_without_what_it_was_made_on_can_not_be_one_prompt(tmp_path):
+    path = tmp_path / "skips.yaml"
+    path.write_text(
+        "roles: [{name: planner}, {name: critic, reads: [planner]}, {name: solver, reads: [critic], answers: true}]"
+    )
+    with pytest.raises(ValueError, match="memory of 'critic'.*; use --backend hf, or a graph"):
+        check_one_prompt(plan_for(CollaborationConfig(graph=str(path))), "vllm")
 
 
 MINE = """

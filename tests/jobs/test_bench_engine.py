@@ -298,4 +298,4 @@ def test_a_quick_run_measures_every_part_without_ray(tmp_path: Path):
     }
     assert told["prefill"]["share_pct"] > 0
     assert 0 < told["occupancy"]["occupancy_pct"] <= 100
-    assert told["goals_met"].keys() == GOALS.keys()
+    assert told["goals_met"].keys() == GOALS.keys() - {"vllm_times_ours"}

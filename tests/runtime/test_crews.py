@@ -86,6 +86,8 @@ def test_runs_that_differ_in_what_a_briefing_tells_share_a_crew(events):
         {"model": "other"},
         {"roles": {"solver": {"model": "other"}}, "placement": "spread", "replicas": 4},
         {"dtype": "float32"},
+        {"backend": "vllm"},
+        {"gpu_memory_utilization": 0.7},
         {"trust_remote_code": True},
         {"replicas": 2},
         {"placement": "spread"},

@@ -73,6 +73,13 @@ def test_the_first_run_of_a_process_has_been_awaited_since_that_began_and_others
     assert read_facts(folder)["awaited_since"] >= first["started"]
 
 
+def test_what_writes_texts_is_noted_with_its_version(folder, monkeypatch):
+    monkeypatch.setattr("importlib.metadata.version", lambda name: f"{name} of now")
+    note_begin(folder, DataConfig(task="demo"), asked(1), backend="vllm")
+    told = read_facts(folder)
+    assert (told["backend"], told["versions"]["vllm"]) == ("vllm", "vllm of now")
+
+
 @pytest.mark.parametrize(
     ("data", "source", "uri"),
     [

@@ -84,6 +84,13 @@ def test_a_resumed_run_refuses_settings_that_change_answers_and_takes_those_that
         folder.check_same(RunConfig.from_flat({"latent_steps": 3}), PLAN)
 
 
+def test_a_resumed_run_keeps_its_backend_and_may_change_what_that_gets_of_a_gpu(tmp_path):
+    folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
+    folder.check_same(RunConfig.from_flat({"gpu_memory_utilization": 0.7}), PLAN)
+    with pytest.raises(ValueError, match="--backend was 'hf' and is now 'vllm'"):
+        folder.check_same(RunConfig.from_flat({"backend": "vllm"}), PLAN)
+
+
 def test_a_resumed_run_refuses_another_graph_of_the_same_name(tmp_path):
     folder = RunFolder.create(tmp_path / "run", RunConfig(), PLAN)
     other = plan_for(CollaborationConfig(graph="hierarchical"))
