@@ -23,7 +23,7 @@ from pipeline.engine.model import LanguageModel
 from pipeline.engine.prefixes import Prefixes
 from pipeline.engine.rows import Row, Writing
 
-READ_AT_ONCE = {"cpu": 384, "cuda": 4096}
+READ_AT_ONCE = {"cpu": 512, "cuda": 4096}
 """Positions of prompts that a step reads at most, by device: on a CPU no more than make matrix products fast."""
 GUESSES = {"cpu": 8, "cuda": 0}
 """Tokens that are guessed after a text's next input at most, by device: captured steps have one input a question."""
