@@ -159,7 +159,8 @@ def _own_progress(request: RunRequest, done: int) -> AbstractContextManager[Repo
 
 def _summary(request: RunRequest, rows: Sequence[Prediction], run_id: str) -> RunMetrics:
     graph, path, facts = request.plan.graph.name, str(request.folder.path), read_facts(request.folder)
-    metrics = summarize(rows, request.config, graph=graph, run_id=run_id, run_dir=path)
+    since = facts.get("awaited_since", 0.0)
+    metrics = summarize(rows, request.config, graph=graph, run_id=run_id, run_dir=path, awaited_since=since)
     return replace(
         metrics,
         batch_size=facts.get("batch_size") or request.config.execution.batch_size or 0,

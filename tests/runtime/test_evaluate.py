@@ -11,6 +11,7 @@ from pipeline.graphs import plan_for
 from pipeline.records import Whereabouts
 from pipeline.runtime import evaluate
 from pipeline.runtime.evaluate import BrokenRunError, RunRequest, _note_replicas, _summary, evaluate_all
+from pipeline.runtime.facts import note
 from pipeline.runtime.results import RunFolder
 
 
@@ -42,6 +43,17 @@ def test_how_many_questions_were_worked_on_at_once_and_what_was_foretold_stay_wi
     request = RunRequest(config=config, plan=plan, assignments=[], folder=folder, store=folder.path)
     metrics = _summary(request, [], "id")
     assert (metrics.batch_size, metrics.foretold_bytes) == (12, 7)
+
+
+def test_a_run_says_how_long_its_first_question_was_waited_for(folder, monkeypatch):
+    seen = {}
+    summarize = evaluate.summarize
+    monkeypatch.setattr(evaluate, "summarize", lambda *of, **more: seen.update(more) or summarize(*of, **more))
+    note(folder, awaited_since=123.5)
+    config = RunConfig()
+    plan = plan_for(config.collaboration)
+    _summary(RunRequest(config=config, plan=plan, assignments=[], folder=folder, store=folder.path), [], "id")
+    assert seen["awaited_since"] == 123.5
 
 
 def test_a_model_that_is_not_the_one_that_the_run_began_with_is_refused(folder):
