@@ -5,7 +5,6 @@ Shapes: L layers, B rows, N key/value heads, C columns, T positions, H head size
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ import torch
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from pipeline.config import CARRIERS
-from pipeline.memory import Parcel, Segment, Staging, pack, unpack_segments
+from pipeline.memory import KVCache, KVShape, Parcel, Segment, Staging, pack, unpack_segments
 
 HEADS, HEAD_SIZE, DTYPE = 8, 128, torch.bfloat16
 """Of Qwen3's 4B, 8B and 14B; as many layers are taken as make the size."""
@@ -66,10 +65,16 @@ class Load:
         return max(self.lengths) + 2 * SPARE
 
     def cache(self) -> list[torch.Tensor]:
-        """A cache for keys and one for values, [L, B, N, C, H], with other bytes at every place."""
-        sizes = (self.layers, len(self.lengths), HEADS, self.columns, HEAD_SIZE)
-        count = math.prod(sizes) * DTYPE.itemsize // torch.int32.itemsize
-        return [torch.arange(first, first + count, dtype=torch.int32).view(DTYPE).view(sizes) for first in (0, count)]
+        """The keys and the values of a replica's cache, [L, B, N, C, H], with other bytes at every place."""
+        shape = KVShape(
+            layers=self.layers, heads=HEADS, key_size=HEAD_SIZE, value_size=HEAD_SIZE, dtype=DTYPE, device=CPU
+        )
+        made = KVCache(shape, rows=len(self.lengths), columns=self.columns, most=self.columns).caches[0]
+        parts = [made.keys_LRNCH, made.values_LRNCH]
+        count = parts[0].nbytes // torch.int32.itemsize
+        for first, part in zip((0, count), parts, strict=True):
+            part.copy_(torch.arange(first, first + count, dtype=torch.int32).view(DTYPE).view(part.shape))
+        return parts
 
     def rows(self, cache: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The keys and values of each row as views of a cache, [L, N, T, H] each: right-aligned, as agents cut them."""

@@ -26,6 +26,8 @@ SHORT = 16
 """Positions of a lane that is attended to together with its neighbours, at most."""
 SKIPPING = frozenset({"cuda"})
 """Devices whose kernels are faster where they know that a text is read from its first position on."""
+BAND = {"cpu": 128}
+"""Positions of a long lane that are attended to at once, by device: none of a band reads what comes after it."""
 WASTE = 1 << 20
 """Bytes of keys and values past lanes' ends that a CPU reads in the time that another call of attention takes."""
 
@@ -114,23 +116,41 @@ class Lanes:
     def _attend_long(
         self, lane: int, query_1QSH: Tensor, keys_RNCH: Tensor, values_RNCH: Tensor, kernel: Kernel, out_1SQH: Tensor
     ) -> None:
-        here = slice(self.offsets[lane], self.offsets[lane + 1])
-        row, end = self.spans[lane][0].row, self.starts[lane] + self.counts[lane]
-        span = slice(row, row + 1), slice(None), slice(0, end)
-        heads, count = keys_RNCH.shape[1], self.counts[lane]
+        begin, count = self.offsets[lane], self.counts[lane]
         plain = self.window is None and not kernel.softcap
         if plain and not self.starts[lane] and query_1QSH.device.type in SKIPPING:
-            found_1QTH = kernel.causal(query_1QSH[:, :, here], keys_RNCH[span], values_RNCH[span])
+            here = slice(begin, begin + count)
+            row = slice(self.spans[lane][0].row, self.spans[lane][0].row + 1)
+            found_1QTH = kernel.causal(query_1QSH[:, :, here], keys_RNCH[row, :, :count], values_RNCH[row, :, :count])
             out_1SQH[0, here] = found_1QTH[0].transpose(0, 1)
             return
+        size = BAND.get(query_1QSH.device.type, count)
+        for first in range(0, count, size):
+            last = min(first + size, count)
+            found_QTH = self._attend_band(lane, first, last, query_1QSH, keys_RNCH, values_RNCH, kernel)
+            out_1SQH[0, begin + first : begin + last] = found_QTH.transpose(0, 1)
+
+    def _attend_band(
+        self,
+        lane: int,
+        first: int,
+        last: int,
+        query_1QSH: Tensor,
+        keys_RNCH: Tensor,
+        values_RNCH: Tensor,
+        kernel: Kernel,
+    ) -> Tensor:
+        """Attention of some neighbouring positions of a long lane, [Q, T, H]."""
+        row, end, heads = self.spans[lane][0].row, self.starts[lane] + last, keys_RNCH.shape[1]
+        span = slice(row, row + 1), slice(None), slice(0, end)
+        here = slice(self.offsets[lane] + first, self.offsets[lane] + last)
         found_1NXH = kernel(
             grouped(query_1QSH[:, :, here], heads),
             keys_RNCH[span],
             values_RNCH[span],
-            self._long_mask(lane, query_1QSH.shape[1] // heads, query_1QSH),
+            self._band_mask(lane, first, last, query_1QSH.shape[1] // heads, query_1QSH),
         )
-        found_QTH = found_1NXH.reshape(-1, count, found_1NXH.shape[-1])
-        out_1SQH[0, here] = found_QTH.transpose(0, 1)
+        return found_1NXH.reshape(-1, last - first, found_1NXH.shape[-1])
 
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
         """Rows and columns of the lanes of one position, where a layer needs them."""
@@ -195,10 +215,10 @@ class Lanes:
             self._masks[key] = term(own_RX, block.columns, self.window, like)[:, None]
         return self._masks[key]
 
-    def _long_mask(self, lane: int, groups: int, like: Tensor) -> Tensor:
-        """Which columns each position of a lane reads, for all heads that share a key, as a term of scores."""
-        key = ("lane", lane, self.window, like.device)
+    def _band_mask(self, lane: int, first: int, last: int, groups: int, like: Tensor) -> Tensor:
+        """Which columns each position of a band reads, for all heads that share a key, as a term of scores."""
+        key = ("band", lane, first, self.window, like.device)
         if key not in self._masks:
-            start, end = self.starts[lane], self.starts[lane] + self.counts[lane]
-            self._masks[key] = term(torch.arange(start, end).repeat(groups), end, self.window, like)[None, None]
+            begin, end = self.starts[lane] + first, self.starts[lane] + last
+            self._masks[key] = term(torch.arange(begin, end).repeat(groups), end, self.window, like)[None, None]
         return self._masks[key]

@@ -4,6 +4,9 @@ So room for the longest question that there could ever be is asked for at once a
 slots hold, nothing is moved when they grow, and what a slot held goes back when it is given away. Where a system does
 not lend addresses so freely, and on a GPU, all that is asked for is taken at once, and growing means moving.
 
+A layer's part of a row lies position after position, each with all its heads: what a step adds is one piece, and so is
+what an agent leaves behind, which travels as it lies.
+
 Shapes: L layers, R rows, N key/value heads, C columns (capacity), H head size.
 """
 
@@ -40,7 +43,8 @@ class Backing:
         """
         # Zeros, not uninitialised memory: a masked column gets weight 0, and 0 * NaN would still be NaN.
         self.lazy = False
-        self.data_LRNCH = torch.zeros(*sizes, dtype=dtype, device=device)
+        layers, rows, heads, columns, size = sizes
+        self.data_LRNCH = torch.zeros(layers, rows, columns, heads, size, dtype=dtype, device=device).transpose(2, 3)
 
     def clear(self, row: int, columns: int) -> None:
         """Makes the first columns of a row zeros again."""
@@ -63,10 +67,11 @@ class LazyBacking(Backing):
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | NORESERVE
         self._pages = mmap.mmap(-1, rows * self._row_bytes, flags=flags)
         with suppress(OSError):  # a kernel without huge pages, where there is nothing to forbid
-            self._pages.madvise(mmap.MADV_NOHUGEPAGE)  # one position of one head would take 2 MB
+            self._pages.madvise(mmap.MADV_NOHUGEPAGE)  # one position of one layer would take 2 MB
         self.lazy = True
-        data_RLNCH = torch.frombuffer(self._pages, dtype=dtype).view(rows, layers, heads, columns, size)
-        self.data_LRNCH = data_RLNCH.transpose(0, 1)  # row after row, so that each can be given back by itself
+        data_RLCNH = torch.frombuffer(self._pages, dtype=dtype).view(rows, layers, columns, heads, size)
+        # Row after row, so that each can be given back by itself.
+        self.data_LRNCH = data_RLCNH.transpose(0, 1).transpose(2, 3)
 
     def clear(self, row: int, columns: int) -> None:
         """Gives the system the memory of a row, which is zeros again."""

@@ -10,6 +10,7 @@ Shapes: L layers, R rows, N key/value heads, C columns (capacity), T positions, 
 from __future__ import annotations
 
 import heapq
+import sys
 from collections.abc import Callable
 from weakref import ReferenceType, ref
 
@@ -177,8 +178,9 @@ class Slot:
         self.cache, self.row, self.length, self.taken, self.reserved = cache, row, 0, False, 0
         self.contents: tuple[ReferenceType[Tensor], ...] = ()
 
-    def __del__(self) -> None:
-        self.cache.give_back(self.row)
+    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
+        if not ending():  # where the process ends, modules that this needs may be gone, and all memory goes anyway
+            self.cache.give_back(self.row)
 
     def reserve(self, columns: int) -> None:
         """Makes room for `columns` more positions."""

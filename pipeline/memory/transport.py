@@ -106,9 +106,9 @@ def unpack_segments(carrier: Carrier, parcel: Parcel, device: torch.device, seco
     share = (seconds + parcel.seconds) / max(len(parcel.labels), 1)
     return {
         label.row: Segment(
-            keys_LNTH=keys,
-            values_LNTH=values,
-            positions_T=torch.arange(label.start, label.start + keys.shape[2]),
+            keys_LNTH=keys.transpose(1, 2),
+            values_LNTH=values.transpose(1, 2),
+            positions_T=torch.arange(label.start, label.start + keys.shape[1]),
             arrival=Transfer(transport=carrier.name, bytes=keys.nbytes + values.nbytes, seconds=share),
             **label.made,
         )
@@ -125,7 +125,7 @@ def unpack_inputs(parcel: Parcel, device: torch.device) -> dict[str, Inputs]:
 
 def _travelling(carrier: Carrier, segment: Segment) -> tuple[Tensor, Tensor]:
     if not carrier.inputs:
-        return segment.keys_LNTH, segment.values_LNTH
+        return segment.keys_LNTH.transpose(1, 2), segment.values_LNTH.transpose(1, 2)  # as they lie in a cache
     assert segment.inputs is not None, "an agent whose segments travel as inputs keeps them"
     return segment.inputs.token_ids, segment.inputs.latents_MD
 

@@ -22,6 +22,7 @@ MIXES = {
     "short in blocks of two": ({1: 3, 2: 1, 3: 8, 4: 2}, {"WASTE": 200}),
     "mixed": ({1: 1, 2: 4, 6: 1, 5: 20, 0: 17}, {}),
     "mixed, where no more than one is short": ({1: 1, 2: 1, 6: 1, 5: 4, 0: 9}, {"SHORT": 1}),
+    "long ones in bands": ({2: 2, 1: 20, 0: 17, 3: 24}, {"BAND": {"cpu": 8}}),
     "more singles than a block": (dict.fromkeys(range(12), 1), {"WASTE": 300}),
     "blocks of one": (dict.fromkeys(range(4), 1), {"WASTE": -1}),
 }

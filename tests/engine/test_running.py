@@ -177,10 +177,13 @@ def test_who_watches_is_told_of_every_token_once_and_in_order(lm, expected):
     assert seen == expected[3][0]
 
 
-def test_a_model_that_repeats_itself_is_guessed_and_needs_fewer_steps(lm):
-    """With the real guesser: greedy texts of a model whose memory of more than a token is dim end in circles."""
+def test_a_model_that_repeats_itself_is_guessed_and_needs_fewer_steps():
+    """With the real guesser: without attention what comes next hangs on one token, so greedy texts end in circles."""
+    lm = tiny_model("llama")
+    for layer in lm.decoder.layers:
+        layer.self_attn.o_proj.weight.data.zero_()
     greedy = DecodingConfig(temperature=0.0)
-    texts, steps = [], []
+    texts, tallies = [], []
     for guesses in (0, 8):
         batch = RunningBatch(lm, guesses=guesses)
         goals = [Writing(config=greedy, noise_key=("q", "s"), budget=60, room=1000) for _ in range(2)]
@@ -188,9 +191,10 @@ def test_a_model_that_repeats_itself_is_guessed_and_needs_fewer_steps(lm):
         rows = [Row(slot=batch.cache.slot(), goal=g, token_ids=p) for g, p in zip(goals, prompts, strict=True)]
         batch.run(rows)
         texts.append(told(rows))
-        steps.append(batch.tally.steps)
+        tallies.append(batch.tally)
     assert texts[0] == texts[1]
-    assert steps[1] <= steps[0]
+    assert tallies[1].right > 0
+    assert tallies[1].steps < tallies[0].steps
 
 
 def test_thoughts_beside_writers_are_the_thoughts_alone(lm, alignment):

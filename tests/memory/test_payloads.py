@@ -17,7 +17,7 @@ STORE = CARRIERS["object_store"]
 CPU = torch.device("cpu")
 LAYERS, HEADS = 2, 3
 LONG = PIECE // 64
-"""Positions whose keys are worth a piece for every layer and head, in each number format."""
+"""Positions whose keys are worth a piece for every layer, in each number format."""
 
 
 def segment(keys, values, name="q"):
@@ -33,7 +33,7 @@ def segment(keys, values, name="q"):
 
 def segments(rows, positions, room=0, dtype=torch.float32):
     """Segments as they are cut from the rows of one cache; with room they are views of parts of it."""
-    cache = torch.randn(2, LAYERS, rows, HEADS, positions + room, 64).to(dtype)
+    cache = torch.randn(2, LAYERS, rows, positions + room, HEADS, 64).to(dtype).transpose(3, 4)
     return [(f"q{row}", segment(*cache[:, :, row, :, room:], name=f"q{row}")) for row in range(rows)]
 
 
@@ -60,7 +60,7 @@ def check(parcel, sent):
 def test_large_pieces_of_a_cache_are_sent_where_they_lie(dtype):
     sent = segments(2, LONG, room=5, dtype=dtype)
     parcel = pack(STORE, sent)
-    assert len(parcel.payload) == 2 * 2 * LAYERS * HEADS  # keys and values of two rows
+    assert len(parcel.payload) == 2 * 2 * LAYERS  # keys and values of two rows
     assert parcel.nbytes == sum(one.nbytes for _, one in sent)
     assert address(parcel.payload[0]) == sent[0][1].keys_LNTH.data_ptr()
     check(received(parcel), sent)
@@ -89,7 +89,7 @@ def test_pieces_with_gaps_between_them_come_out_as_they_went_in():
 
 
 def test_a_whole_cache_is_one_piece_for_keys_and_one_for_values():
-    sent = [("q", segment(*torch.randn(2, LAYERS, HEADS, LONG, 64)))]
+    sent = [("q", segment(*torch.randn(2, LAYERS, LONG, HEADS, 64).transpose(2, 3)))]
     parcel = pack(STORE, sent)
     assert len(parcel.payload) == 2
     check(received(parcel), sent)

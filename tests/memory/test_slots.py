@@ -1,6 +1,8 @@
 """Slots: what goes in comes out, segments are views of one place, and nobody gets a slot that somebody still reads."""
 
 import gc
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -365,3 +367,18 @@ def test_memories_add_up():
 def test_memory_of_another_question_is_refused_naming_both():
     with pytest.raises(ValueError, match="question q.*question other"):
         Memory.of([segment(1)]).check(shape=SHAPE, fingerprints={"f"}, question_id="other")
+
+
+def test_a_slot_that_is_held_to_the_end_of_the_process_goes_without_a_word():
+    """As one does that a script's memory lies in; modules may have gone before it."""
+    script = """
+import torch
+from pipeline.memory import KVCache, KVShape, slots
+shape = KVShape(layers=1, heads=1, key_size=4, value_size=4, dtype=torch.float32, device=torch.device("cpu"))
+slot = KVCache(shape, rows=1, columns=8, most=64).slot()
+slot.reserve(4)
+slots.held = slot
+del slot
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stderr == ""
