@@ -92,7 +92,8 @@ def _norm(original: Callable[[Tensor], Tensor], weight: Tensor, epsilon: float) 
 
 def _rotary(original: Callable[..., tuple[Tensor, Tensor]], rotate: Rotate) -> Callable[..., tuple[Tensor, Tensor]]:
     def apply(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *rest: Any, **options: Any) -> tuple[Tensor, Tensor]:
-        if rest or options or not inside() or q.device.type not in DEVICES or len(q) > 1:
+        other = rest or options or q.device.type not in DEVICES or len(q) > 1 or cos.shape[-1] != q.shape[-1]
+        if other or not inside():
             return original(q, k, cos, sin, *rest, **options)
         return rotate(q, cos, sin), rotate(k, cos, sin)
 

@@ -62,6 +62,18 @@ def test_a_rotation_that_differs_stays(llama):
     assert fuse_rotary(llama.causal_lm, lambda vectors, cosine, sine: vectors) == 0
 
 
+def test_a_part_of_a_head_is_rotated_by_the_familys_own_function():
+    """A family's function is shared by models that rotate whole heads and models that rotate a part."""
+    module = sys.modules["transformers.models.llama.modeling_llama"]
+    original = module.apply_rotary_pos_emb
+    assert fuse_rotary(tiny_model("llama").causal_lm, rotate) == 1
+    calls, vectors, angle = rotate.calls, torch.randn(1, 2, 3, 8), torch.randn(1, 3, 1)
+    with on_lanes(object()):
+        found = module.apply_rotary_pos_emb(vectors, vectors, angle.cos(), angle.sin())
+    assert rotate.calls == calls
+    assert torch.equal(found[0], original(vectors, vectors, angle.cos(), angle.sin())[0])
+
+
 def test_outside_the_engines_forward_the_original_runs():
     lm = tiny_model("qwen3")
     ids = torch.tensor([PROMPTS[0]])
