@@ -24,6 +24,8 @@ from pipeline.memory import KVCache, Slot
 
 SHORT = 16
 """Positions of a lane that is attended to together with its neighbours, at most."""
+SINGLY = 2
+"""Short lanes whose keys are written one after another, at most: for so few that is faster than all at once."""
 SKIPPING = frozenset({"cuda"})
 """Devices whose kernels are faster where they know that a text is read from its first position on."""
 BAND = {"cpu": 128}
@@ -71,11 +73,12 @@ class Lanes:
 
     def write(self, cache_RNCH: Tensor, new_1NSH: Tensor) -> None:
         """Puts a layer's new keys or values into the slots' columns."""
-        if self.shorts:
+        together = self.shorts if self.shorts > SINGLY else 0
+        if together:
             rows, columns = self._on(cache_RNCH.device)
             new_SNH = new_1NSH[0].transpose(0, 1)
             cache_RNCH.transpose(1, 2).index_put_((rows, columns), new_SNH[: len(rows)])
-        for lane in range(self.shorts, len(self.spans)):
+        for lane in range(together, len(self.spans)):
             start, here = self.starts[lane], slice(self.offsets[lane], self.offsets[lane + 1])
             cache_RNCH[self.spans[lane][0].row, :, start : start + self.counts[lane]] = new_1NSH[0, :, here]
 
