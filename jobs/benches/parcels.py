@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pickle import dumps
 from statistics import median
 from typing import Any
@@ -20,7 +20,8 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from pipeline.config import CARRIERS
 from pipeline.memory import KVCache, KVShape, Parcel, Segment, Staging, pack, unpack_segments
 
-HEADS, HEAD_SIZE, DTYPE = 8, 128, torch.bfloat16
+CPU = torch.device("cpu")
+LAYER = KVShape(layers=1, heads=8, key_size=128, value_size=128, dtype=torch.bfloat16, device=CPU)
 """Of Qwen3's 4B, 8B and 14B; as many layers are taken as make the size."""
 ROWS = (0.8, 1.2, 0.9, 1.1, 1.0, 0.7, 1.3, 1.0)
 """The questions of a batch, by their length as a share of the mean."""
@@ -30,7 +31,6 @@ WARM = 3
 """Rounds before those that count."""
 WARM_PARTS = 8
 """Objects that warm the store."""
-CPU = torch.device("cpu")
 STORE = CARRIERS["object_store"]
 
 
@@ -57,7 +57,7 @@ class Load:
     @property
     def nbytes(self) -> int:
         """Bytes of keys and values."""
-        return 2 * self.layers * HEADS * sum(self.lengths) * HEAD_SIZE * DTYPE.itemsize
+        return self.layers * sum(self.lengths) * LAYER.bytes_per_position
 
     @property
     def columns(self) -> int:
@@ -66,22 +66,19 @@ class Load:
 
     def cache(self) -> list[torch.Tensor]:
         """The keys and the values of a replica's cache, [L, B, N, C, H], with other bytes at every place."""
-        shape = KVShape(
-            layers=self.layers, heads=HEADS, key_size=HEAD_SIZE, value_size=HEAD_SIZE, dtype=DTYPE, device=CPU
-        )
+        shape = replace(LAYER, layers=self.layers)
         made = KVCache(shape, rows=len(self.lengths), columns=self.columns, most=self.columns).caches[0]
         parts = [made.keys_LRNCH, made.values_LRNCH]
         count = parts[0].nbytes // torch.int32.itemsize
         for first, part in zip((0, count), parts, strict=True):
-            part.copy_(torch.arange(first, first + count, dtype=torch.int32).view(DTYPE).view(part.shape))
+            part.copy_(torch.arange(first, first + count, dtype=torch.int32).view(shape.dtype).view(part.shape))
         return parts
 
     def rows(self, cache: Sequence[torch.Tensor]) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
         """The keys and values of each row as views of a cache, [L, N, T, H] each: right-aligned, as agents cut them."""
         end = self.columns - SPARE
         for row, length in enumerate(self.lengths):
-            keys, values = (part[:, row, :, end - length : end] for part in cache)
-            yield keys, values
+            yield cache[0][:, row, :, end - length : end], cache[1][:, row, :, end - length : end]
 
 
 @dataclass(frozen=True, kw_only=True)

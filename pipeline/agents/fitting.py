@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pipeline.agents.holding import moments
 from pipeline.agents.lengths import Lengths, TurnLengths
 from pipeline.engine.footprint import Footprint
-from pipeline.engine.running import READ_AT_ONCE
+from pipeline.engine.running import GUESSES, READ_AT_ONCE, ROOM
 
 MOST = {"cpu": 64, "cuda": 256}
 """Questions at once at most, by device: beyond that a step only gets slower, as its matrix products are long large."""
@@ -67,9 +67,10 @@ def held(turns: Sequence[TurnLengths], size: Footprint, device: str, **where: ob
     slots, columns = count * max(m.slots for m in found), max(m.longest for m in found)
     positions = max(m.positions for m in found) if device == "cpu" else slots * columns
     reading = min(READ_AT_ONCE[device], max(sum(turn.prompts) for turn in turns))
+    writing = max(count, min(ROOM[device], count * (1 + GUESSES[device])))
     return Held(
         cache_bytes=positions * size.shape.bytes_per_position,
-        working_bytes=size.working_bytes(reading + count, count, columns),
+        working_bytes=size.working_bytes(reading + writing, writing, columns),
         slots=slots,
         columns=columns,
     )

@@ -68,7 +68,7 @@ class Footprint:
 
         Args:
             new: S, positions of prompts and of rows that think or write.
-            rows: B, questions that write.
+            rows: B, positions whose logits are wanted: of questions that write, and of guesses.
             columns: C of the longest slot.
         """
         shape, itemsize = self.shape, self.shape.dtype.itemsize

@@ -173,13 +173,14 @@ class Slot:
     """
 
     __slots__ = ("__weakref__", "cache", "contents", "length", "reserved", "row", "taken")
+    _ending = staticmethod(sys.is_finalizing)
 
     def __init__(self, cache: KVCache, row: int) -> None:
         self.cache, self.row, self.length, self.taken, self.reserved = cache, row, 0, False, 0
         self.contents: tuple[ReferenceType[Tensor], ...] = ()
 
-    def __del__(self, ending: Callable[[], bool] = sys.is_finalizing) -> None:
-        if not ending():  # where the process ends, modules that this needs may be gone, and all memory goes anyway
+    def __del__(self) -> None:
+        if not self._ending():  # then modules that this needs may be gone, and all memory goes anyway
             self.cache.give_back(self.row)
 
     def reserve(self, columns: int) -> None:

@@ -12,7 +12,7 @@ from evaluations import LONGEST, ROOT
 from jobs import bench
 from jobs.benches.handover import Handover, verdict
 from jobs.benches.overlap import FILLING, Outcome, Untold, alternating, compared
-from jobs.benches.parcels import DTYPE, HEAD_SIZE, HEADS, ROWS, SPARE, Load
+from jobs.benches.parcels import LAYER, ROWS, SPARE, Load
 from pipeline.runtime.standin import Coming
 
 # --- parcels
@@ -31,7 +31,7 @@ def test_rows_are_views_of_one_cache_and_hold_what_the_load_says():
     load = Load(layers=2, lengths=(3, 5))
     cache = load.cache()
     rows = list(load.rows(cache))
-    assert [keys.shape for keys, _ in rows] == [(2, HEADS, length, HEAD_SIZE) for length in (3, 5)]
+    assert [keys.shape for keys, _ in rows] == [(2, LAYER.heads, length, LAYER.key_size) for length in (3, 5)]
     assert sum(part.nbytes for pair in rows for part in pair) == load.nbytes
     keys, values = rows[1]
     assert not keys.is_contiguous()
@@ -46,7 +46,7 @@ def test_no_two_places_of_a_cache_hold_the_same_bytes():
 
 def test_the_questions_of_a_batch_are_of_the_mean_length_together():
     assert sum(ROWS) / len(ROWS) == pytest.approx(1)
-    assert DTYPE.itemsize == 2
+    assert LAYER.dtype.itemsize == 2
 
 
 # --- overlap
