@@ -43,8 +43,8 @@ class Past:
     """Its tokens."""
     written: int = 0
     """How many of them are not the prompt's."""
-    sources: list[Source] = field(default_factory=list)
-    """Where the last guesses came from."""
+    guessed: list[tuple[int, Source]] = field(default_factory=list)
+    """The last guesses, and where each came from."""
     _after: dict[tuple[int, int], list[int]] = field(default_factory=dict)
 
     @classmethod
@@ -105,7 +105,7 @@ class Guesser:
             past: The text so far.
             most: Tokens at most.
         """
-        tokens, chance, past.sources = list[int](), 1.0, []
+        tokens, chance, past.guessed = list[int](), 1.0, []
         tail = past.ids[-LONGEST:]
         while len(tokens) < most and len(tail) >= SHORTEST:
             found = self._next(past, tail)
@@ -119,7 +119,7 @@ class Guesser:
                     record.fade()
                 break
             tokens.append(token)
-            past.sources.append(source)
+            past.guessed.append(found)
             tail = [*tail, token][-LONGEST:]
         return tokens
 
@@ -128,11 +128,11 @@ class Guesser:
 
         Args:
             past: The text before.
-            tokens: What was written; the model drew a last one after the guesses that were right.
+            tokens: What was written; nothing of what was guessed after a wrong guess, or after the text's end.
         """
-        for place, source in enumerate(past.sources[: len(tokens)]):  # after a wrong one they tell nothing
-            self._records[source].note(place < len(tokens) - 1)
-        past.sources = []
+        for (guess, source), token in zip(past.guessed, tokens, strict=False):  # what follows a wrong one tells nothing
+            self._records[source].note(guess == token)
+        past.guessed = []
         for token in tokens:
             tail = past.ids[-LONGEST:]
             for count in range(SHORTEST, len(tail) + 1):

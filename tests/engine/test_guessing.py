@@ -83,12 +83,24 @@ def test_a_guess_that_was_refused_does_not_count_for_those_after_it():
     """Where the first of three is wrong, nothing is learnt of the others."""
     guesser = Guesser()
     past = written(guesser, [], [1, 2, 3, 4, 5, 6] * 12)
-    sources = [*past.sources] if guesser.guess(past, 8) and not past.sources else past.sources
+    guesser.guess(past, 8)
+    sources = [source for _, source in past.guessed]
     assert len(sources) > 3
     before = {source: record.asked for source, record in guesser._records.items()}
     guesser.learn(past, [99])
     changed = [source for source, record in guesser._records.items() if record.asked != before[source]]
     assert changed == sources[:1]
+
+
+def test_a_guess_that_ended_its_text_was_right():
+    """After a token that ends a text nothing is drawn: the last token was guessed, and not what came instead of it."""
+    guesser = Guesser()
+    past = written(guesser, [], [1, 2, 3, 4, 5, 6] * 12)
+    guesses = guesser.guess(past, 3)
+    records = [guesser._records[source] for _, source in past.guessed]
+    before = [record.asked - record.right for record in records]
+    guesser.learn(past, guesses)
+    assert all(record.asked - record.right <= wrong for record, wrong in zip(records, before, strict=True))
 
 
 def test_what_is_kept_is_bounded_and_the_oldest_goes(monkeypatch):
