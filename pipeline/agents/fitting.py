@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pipeline.agents.holding import moments
 from pipeline.agents.lengths import Lengths, TurnLengths
 from pipeline.engine.footprint import Footprint
-from pipeline.engine.running import GUESSES, READ_AT_ONCE, ROOM
+from pipeline.engine.guessing import most_drawn
+from pipeline.engine.running import READ_AT_ONCE
 
 MOST = {"cpu": 64, "cuda": 256}
 """Questions at once at most, by device: beyond that a step only gets slower, as its matrix products are long large."""
@@ -49,7 +50,9 @@ class Held:
         return self.cache_bytes + self.working_bytes
 
 
-def held(turns: Sequence[TurnLengths], size: Footprint, device: str, **where: object) -> Held:
+def held(
+    turns: Sequence[TurnLengths], size: Footprint, device: str, *, guesses: int | None = None, **where: object
+) -> Held:
     """What questions take that are worked on side by side.
 
     On a CPU the cache takes what is written, on a GPU all slots have room for the longest.
@@ -58,6 +61,7 @@ def held(turns: Sequence[TurnLengths], size: Footprint, device: str, **where: ob
         turns: A replica's turns on them, in working order; none where all are another engine's.
         size: The model.
         device: cuda or cpu.
+        guesses: Tokens that are guessed after a text's next input at most; by default what suits the device.
         where: `received` and `keep` of `moments`.
     """
     if not turns:
@@ -67,16 +71,18 @@ def held(turns: Sequence[TurnLengths], size: Footprint, device: str, **where: ob
     slots, columns = count * max(m.slots for m in found), max(m.longest for m in found)
     positions = max(m.positions for m in found) if device == "cpu" else slots * columns
     reading = min(READ_AT_ONCE[device], max(sum(turn.prompts) for turn in turns))
-    writing = max(count, min(ROOM[device], count * (1 + GUESSES[device])))
+    drawn = most_drawn(count, device, guesses)
     return Held(
         cache_bytes=positions * size.shape.bytes_per_position,
-        working_bytes=size.working_bytes(reading + writing, writing, columns),
+        working_bytes=size.working_bytes(reading + drawn, drawn, columns),
         slots=slots,
         columns=columns,
     )
 
 
-def at_once(lengths: Lengths, size: Footprint, device: str, *, free_bytes: int, most: int) -> int:
+def at_once(
+    lengths: Lengths, size: Footprint, device: str, *, free_bytes: int, most: int, guesses: int | None = None
+) -> int:
     """How many questions fit, one at least.
 
     Args:
@@ -85,8 +91,13 @@ def at_once(lengths: Lengths, size: Footprint, device: str, *, free_bytes: int, 
         device: cuda or cpu.
         free_bytes: Memory that is free for them, once the model is loaded.
         most: No more than that.
+        guesses: As in `held`.
     """
     room = free_bytes * USED[device]
     counts = [count for count in RUNGS if count <= MOST[device]]
-    fitting = bisect_right(counts, room, key=lambda count: held(lengths.rows(count).turns, size, device).nbytes)
+
+    def needed(count: int) -> int:
+        return held(lengths.rows(count).turns, size, device, guesses=guesses).nbytes
+
+    fitting = bisect_right(counts, room, key=needed)
     return max(1, min(most, counts[max(fitting, 1) - 1]))

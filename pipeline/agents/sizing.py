@@ -58,8 +58,9 @@ def size_of(
     lengths = lengths_of(parts, handover=config.collaboration.handover, caps=caps, context=lm.context)
     lengths = lengths.thinking() if served else lengths
     size, free = footprint_of_loaded(lm), spare.free_bytes // sharing
-    count = config.execution.batch_size or at_once(lengths, size, device, free_bytes=free, most=most)
-    work = held(lengths.rows(min(count, most)).turns, size, device)
+    ahead = config.execution.lookup_tokens
+    count = config.execution.batch_size or at_once(lengths, size, device, free_bytes=free, most=most, guesses=ahead)
+    work = held(lengths.rows(min(count, most)).turns, size, device, guesses=ahead)
     alignment = size.alignment_bytes(config.collaboration.alignment)[0] if plan.thinkers else 0
     process = PROCESS[device] if device == "cpu" else 0  # a GPU's peak is what torch allocates
     return Size(

@@ -3,7 +3,7 @@
 The model is built on the meta device, where tensors have shapes and no content, and reads one token there: what it
 then keeps are the shapes of its working memory, whatever its config calls them.
 
-Shapes: B rows, S new positions of all of them, C columns in use, D hidden size, V vocabulary.
+Shapes: S new positions of all questions, C columns in use, D hidden size, V vocabulary.
 """
 
 from __future__ import annotations
@@ -59,7 +59,7 @@ class Footprint:
         latents = latent_steps * self.hidden_size * self.shape.dtype.itemsize
         return [8 * prompt + latents for prompt in prompts]
 
-    def working_bytes(self, new: int, rows: int, columns: int) -> int:
+    def working_bytes(self, new: int, drawn: int, columns: int) -> int:
         """Bytes that one forward needs besides weights and cache, at its widest: a layer, or the logits.
 
         A layer has inputs, queries, outputs and three vectors of its feed-forward part for each new position, and what
@@ -67,15 +67,15 @@ class Footprint:
         holds some copies of the logits in float32.
 
         Args:
-            new: S, positions of prompts and of rows that think or write.
-            rows: B, positions whose logits are wanted: of questions that write, and of guesses.
+            new: S, positions of prompts and of questions that think or write.
+            drawn: Positions that tokens are drawn after: a question's that writes, and those of guesses.
             columns: C of the longest slot.
         """
         shape, itemsize = self.shape, self.shape.dtype.itemsize
         mask = new * (self.query_heads // shape.heads) * columns * (1 + itemsize)
         heads = self.query_heads * (shape.key_size + shape.value_size)
         activations = new * (4 * self.hidden_size + 3 * self.inner_size + heads) * itemsize
-        logits = rows * self.vocabulary * (itemsize + 4 * 4)
+        logits = drawn * self.vocabulary * (itemsize + 4 * 4)
         return max(mask + activations, logits)
 
     def alignment_bytes(self, name: AlignmentName) -> tuple[int, int]:

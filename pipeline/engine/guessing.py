@@ -12,6 +12,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
+GUESSES = {"cpu": 8, "cuda": 0}
+"""Tokens that are guessed after a text's next input at most, by device: captured steps have one input a question."""
+ROOM = {"cpu": 128, "cuda": 256}
+"""Positions of a step beyond which another one costs as much as those that must be computed, so none is guessed."""
 LONGEST = 5
 """Tokens before a guess that are compared with what is known, at most."""
 SHORTEST = 2
@@ -33,6 +37,18 @@ REMEMBERED = 8192
 
 Source = tuple[str, int, int]
 """Where a guess comes from: own or others' text, tokens compared, times seen."""
+
+
+def most_drawn(rows: int, device: str, guesses: int | None = None) -> int:
+    """Positions of one step that tokens are drawn after, at most: those of guesses as well.
+
+    Args:
+        rows: Questions that write.
+        device: cuda or cpu.
+        guesses: Tokens that are guessed after a text's next input at most; by default what suits the device.
+    """
+    ahead = GUESSES[device] if guesses is None else guesses
+    return max(rows, min(rows * (1 + ahead), ROOM[device]))
 
 
 @dataclass(eq=False)

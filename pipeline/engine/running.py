@@ -17,7 +17,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor
 
-from pipeline.engine.guessing import Guesser, Past
+from pipeline.engine.guessing import GUESSES, ROOM, Guesser, Past
 from pipeline.engine.lanes import SHORT, Lanes
 from pipeline.engine.model import LanguageModel
 from pipeline.engine.prefixes import Prefixes
@@ -25,10 +25,6 @@ from pipeline.engine.rows import Row, Writing
 
 READ_AT_ONCE = {"cpu": 512, "cuda": 4096}
 """Positions of prompts that a step reads at most, by device: on a CPU no more than make matrix products fast."""
-GUESSES = {"cpu": 8, "cuda": 0}
-"""Tokens that are guessed after a text's next input at most, by device: captured steps have one input a question."""
-ROOM = {"cpu": 128, "cuda": 256}
-"""Positions of a step beyond which another one costs as much as those that must be computed, so none is guessed."""
 
 
 @dataclass(kw_only=True)

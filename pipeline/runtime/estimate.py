@@ -207,7 +207,8 @@ def _chosen(run: PlannedRun, likely: Lengths, size: Footprint, replicas: int, ma
     alignment = sum(size.alignment_bytes(run.config.collaboration.alignment)[:1]) if run.plan.thinkers else 0
     free = int(memory * max(each, 1.0) * run.config.model.own_share) if device == "cuda" else memory
     free = free // sharers - size.weight_bytes - alignment - PROCESS[device]
-    return at_once(likely, size, device, free_bytes=max(free, 0), most=most)
+    ahead = run.config.execution.lookup_tokens
+    return at_once(likely, size, device, free_bytes=max(free, 0), most=most, guesses=ahead)
 
 
 def tokenizer_of(files: ModelFiles, config: RunConfig) -> Any:

@@ -140,14 +140,14 @@ def _held(leg: Leg, legs: Sequence[Leg], size: Footprint, team: Team) -> Held:
     """What a leg's turns hold of the cache."""
     itinerary = team.itinerary
     came, sent = itinerary.parcels(leg), itinerary.sent(leg, legs)
-    turns = [team.rows.of(role) for role in leg.roles]
+    turns, ahead = [team.rows.of(role) for role in leg.roles], team.config.execution.lookup_tokens
     if BACKENDS[team.config.model.backend].prompts_only:  # texts are in another engine's memory
         turns = [turn for turn in turns if turn.latent_steps is not None]
     if itinerary.carrier.inputs:  # what came as inputs is computed again, into slots like its maker's
         turns = [*(team.rows.of(role) for role in came), *turns]
-        return held(turns, size, team.device, keep=sent)
+        return held(turns, size, team.device, guesses=ahead, keep=sent)
     received = {role: team.rows.of(role).handed for role in came}
-    return held(turns, size, team.device, keep=sent, received=received)
+    return held(turns, size, team.device, guesses=ahead, keep=sent, received=received)
 
 
 def _parcels(leg: Leg, legs: Sequence[Leg], size: Footprint, team: Team) -> int:

@@ -1,5 +1,6 @@
 """How many questions a replica works on at once where nobody says: what fits, and no more than there are."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -66,6 +67,16 @@ def test_a_gpu_has_room_for_the_longest_in_every_slot_and_a_cpu_takes_what_is_wr
     assert cpu.cache_bytes == (100 + 200) * unit
     assert gpu.cache_bytes == 2 * 200 * unit
     assert (gpu.slots, gpu.columns) == (2, 200)
+
+
+def test_the_logits_of_guesses_are_counted(size):
+    """With a large vocabulary they are most of what a step takes."""
+    size = replace(size, vocabulary=150_000)
+    turns = lengths(90, 190).turns
+    without, few, by_default = (held(turns, size, "cpu", guesses=most).working_bytes for most in (0, 3, None))
+    assert by_default == 9 / 4 * few == 9 * without
+    assert held(turns, size, "cuda").working_bytes == without
+    assert held(lengths(*range(90, 140)).turns, size, "cpu").working_bytes == 128 * without / 2
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from pipeline.config import DecodingConfig
-from pipeline.engine import Reading, Row, RunningBatch, Thinking, Writing, build_alignment, running
+from pipeline.engine import Reading, Row, RunningBatch, Thinking, Writing, build_alignment, guessing
 from pipeline.memory import Memory
 from tiny import tiny_model
 
@@ -143,6 +143,18 @@ def test_guesses_right_or_wrong_change_nobodys_text(lm, expected, alignment, see
     assert tally.positions == sum(map(len, PROMPTS)) + len(PROMPTS[4]) + tally.decoded + tally.guessed
 
 
+@pytest.mark.parametrize(("guesses", "room"), [(0, 128), (3, 128), (8, 128), (8, 20), (8, 3)])
+def test_tokens_are_drawn_after_no_more_positions_than_are_foretold(lm, expected, monkeypatch, guesses, room):
+    monkeypatch.setitem(guessing.ROOM, "cpu", room)
+    batch, drawn, logits = RunningBatch(lm, guesses=guesses), [], lm.logits
+    monkeypatch.setattr(lm, "logits", lambda hidden_SD: drawn.append(len(hidden_SD)) or logits(hidden_SD))
+    foretelling(batch, [ids for ids, _ in expected], random.Random(3))
+    batch.run([writer(batch, place) for place in range(len(PROMPTS))])
+    most = guessing.most_drawn(len(PROMPTS), "cpu", guesses)
+    assert max(drawn) <= most <= max(len(PROMPTS), room)
+    assert (most > len(PROMPTS)) == (max(drawn) > len(PROMPTS))
+
+
 def test_what_is_in_memory_after_guesses_is_what_there_would_be_without(lm, expected):
     held = []
     for guesses in (0, 8):
@@ -159,7 +171,7 @@ def test_what_is_in_memory_after_guesses_is_what_there_would_be_without(lm, expe
 
 def test_nothing_is_guessed_where_it_is_not_wanted_or_a_step_has_no_room(lm, expected, monkeypatch):
     for settings, room in (({"guesses": 0}, 128), ({}, 1)):
-        monkeypatch.setitem(running.ROOM, "cpu", room)
+        monkeypatch.setitem(guessing.ROOM, "cpu", room)
         batch = RunningBatch(lm, **settings)
         foretelling(batch, [ids for ids, _ in expected], random.Random(3))
         rows = [writer(batch, place) for place in range(len(PROMPTS))]
