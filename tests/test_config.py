@@ -2,7 +2,7 @@ import typing
 
 import pytest
 
-from pipeline.config import BACKENDS, ExecutionConfig, RunConfig, replica_counts, settings
+from pipeline.config import BACKENDS, BackendKind, ExecutionConfig, RunConfig, replica_counts, settings
 
 
 def test_a_config_survives_yaml(tmp_path):
@@ -176,9 +176,20 @@ def test_what_can_not_be_handed_over_as_a_prompt_is_refused_where_memory_is(flat
     RunConfig.from_flat({"backend": "vllm", "method": "text_mas", **flat})
 
 
+def test_what_is_refused_follows_from_what_a_backend_can_do_and_not_from_its_name(monkeypatch):
+    own = RunConfig.from_flat({"handover": "thoughts"})
+    monkeypatch.setitem(BACKENDS, "hf", BackendKind(name="hf", prompts_only=True))
+    with pytest.raises(ValueError, match="--handover is .*, with --backend hf and --method latent_mas"):
+        RunConfig.from_flat({"handover": "thoughts"})
+    assert own.own_share == 0.5
+    monkeypatch.undo()
+    assert own.own_share == 1.0
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("gpus", "fits"), [(None, False), (1, False), (2, True), (4, True)])
-def test_a_model_is_split_over_no_more_gpus_than_its_replica_has(gpus, fits):
-    flat = {"backend": "vllm", "tensor_parallel_size": 2, "gpus_per_replica": gpus}
+def test_a_model_is_split_over_no_more_gpus_than_its_replica_has(backend, gpus, fits):
+    flat = {"backend": backend, "tensor_parallel_size": 2, "gpus_per_replica": gpus}
     if fits:
         assert RunConfig.from_flat(flat).model.tensor_parallel_size == 2
     else:

@@ -20,7 +20,8 @@ class BackendKind:
     packages: tuple[str, ...] = ()
     """Packages that bring that module; one of them is installed."""
     prompts_only: bool = False
-    """Whether it writes from prompts alone: memory has to be handed to it as the inputs that it was made of."""
+    """Whether it is an engine of its own beside ours, which writes from prompts alone: memory has to be handed to it as
+    the inputs that it was made of."""
     install: str = ""
     """How to get it."""
 

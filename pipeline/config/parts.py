@@ -97,11 +97,6 @@ class ModelConfig:
             ok = isinstance(values, dict) and values.keys() == {"model"} and isinstance(values["model"], str)
             require(ok, "roles", {role: values}, "{ROLE: {model: HUB_ID or DIR}}")
 
-    @property
-    def own_share(self) -> float:
-        """Share of a replica's GPU memory that our own engine has."""
-        return 1.0 if self.backend == "hf" else 1 - self.gpu_memory_utilization
-
     def of_role(self, role: str) -> str:
         """The checkpoint that plays a role."""
         name: str = self.roles[role]["model"] if role in self.roles else self.model

@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from pipeline.config.backends import BACKENDS
 from pipeline.config.parts import (
     CollaborationConfig,
     DataConfig,
@@ -53,25 +54,29 @@ class RunConfig:
             require(not self.collaboration.verify_memory, "verify_memory", True, "false, with --transport reencode")
             one = len({self.model.model, *(self.model.of_role(role) for role in self.model.roles)}) == 1
             require(one, "roles", self.model.roles, "no checkpoints of their own, with --transport reencode")
-        if self.model.backend == "vllm":
-            self._check_vllm()
-
-    def _check_vllm(self) -> None:
-        """Refuses what can't be handed to an engine that reads prompts and no working memory."""
         split, gpus = self.model.tensor_parallel_size, self.execution.gpus_per_replica
         fits = split == 1 or (gpus is not None and gpus >= split)
         require(fits, "tensor_parallel_size", split, "1, or no more than --gpus-per-replica")
-        if self.collaboration.method != "latent_mas":
-            return
-        with_it = "with --backend vllm and --method latent_mas"
+        if BACKENDS[self.model.backend].prompts_only and self.collaboration.method == "latent_mas":
+            self._check_prompts_only()
+
+    def _check_prompts_only(self) -> None:
+        """Refuses what can't be handed to an engine that reads prompts and no working memory."""
+        with_it = f"with --backend {self.model.backend} and --method latent_mas"
         handover, verify = self.collaboration.handover, self.collaboration.verify_memory
         # thoughts alone were made after a prompt that is not handed over, and no prompt has them without it
         require(handover != "thoughts", "handover", handover, f"full or prompt, {with_it}")
-        require(not verify, "verify_memory", verify, f"false, {with_it}: what is signed is not what vLLM reads")
+        require(not verify, "verify_memory", verify, f"false, {with_it}: what is signed is not what it reads")
         require(not self.model.roles, "roles", self.model.roles, f"no checkpoints of their own, {with_it}")
         if self.execution.placement == "spread":
             transport = self.execution.transport
             require(transport == "reencode", "transport", transport, f"reencode, {with_it} and --placement spread")
+
+    @property
+    def own_share(self) -> float:
+        """Share of a replica's GPU memory that our own engine has."""
+        beside = BACKENDS[self.model.backend].prompts_only
+        return 1 - self.model.gpu_memory_utilization if beside else 1.0
 
     @classmethod
     def from_flat(cls, values: Mapping[str, Any]) -> RunConfig:

@@ -205,7 +205,7 @@ def _chosen(run: PlannedRun, likely: Lengths, size: Footprint, replicas: int, ma
         return min(most, MOST[device])
     sharers = replicas if device == "cpu" else sharing(each) if each < 1 else 1
     alignment = sum(size.alignment_bytes(run.config.collaboration.alignment)[:1]) if run.plan.thinkers else 0
-    free = int(memory * max(each, 1.0) * run.config.model.own_share) if device == "cuda" else memory
+    free = int(memory * max(each, 1.0) * run.config.own_share) if device == "cuda" else memory
     free = free // sharers - size.weight_bytes - alignment - PROCESS[device]
     ahead = run.config.execution.lookup_tokens
     return at_once(likely, size, device, free_bytes=max(free, 0), most=most, guesses=ahead)
