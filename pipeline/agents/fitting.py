@@ -71,10 +71,10 @@ def held(
     slots, columns = count * max(m.slots for m in found), max(m.longest for m in found)
     positions = max(m.positions for m in found) if device == "cpu" else slots * columns
     reading = min(READ_AT_ONCE[device], max(sum(turn.prompts) for turn in turns))
-    drawn = most_drawn(count, device, guesses)
+    drawn = most_drawn(count, device, guesses) if any(turn.latent_steps is None for turn in turns) else 0
     return Held(
         cache_bytes=positions * size.shape.bytes_per_position,
-        working_bytes=size.working_bytes(reading + drawn, drawn, columns),
+        working_bytes=size.working_bytes(reading + max(count, drawn), drawn, columns),
         slots=slots,
         columns=columns,
     )

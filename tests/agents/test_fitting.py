@@ -79,6 +79,14 @@ def test_the_logits_of_guesses_are_counted(size):
     assert held(lengths(*range(90, 140)).turns, size, "cpu").working_bytes == 128 * without / 2
 
 
+def test_where_nobody_writes_there_are_no_logits(size):
+    """As in replicas that only think, or whose texts another engine writes."""
+    size = replace(size, vocabulary=150_000)
+    thinks = replace(lengths(90, 190).turns[0], latent_steps=3)
+    few, many = (held([thinks], replace(size, vocabulary=count), "cpu").working_bytes for count in (10, 150_000))
+    assert few == many < held(lengths(90, 190).turns, size, "cpu").working_bytes
+
+
 @pytest.fixture
 def briefed(llama, monkeypatch):
     """A loaded replica that is briefed for a run; where so much memory is free, and so many replicas share it."""
