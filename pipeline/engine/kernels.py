@@ -62,7 +62,8 @@ def agrees(split: Split, lm: LanguageModel) -> bool:
         return torch.randn(*sizes, generator=generator, dtype=torch.float32, device=lm.device).to(shape.dtype)
 
     query_BQH = noise(heads, 3, shape.key_size).transpose(0, 1)
-    keys_RNCH, values_RNCH = (noise(4, shape.heads, COLUMNS, shape.key_size) for _ in range(2))
+    # As they lie in a cache: position after position.
+    keys_RNCH, values_RNCH = (noise(4, COLUMNS, shape.heads, shape.key_size).transpose(1, 2) for _ in range(2))
     position_B = torch.tensor([0, COLUMNS - 1, COLUMNS // 2], device=lm.device)
     column_C = torch.arange(COLUMNS, device=lm.device)
     for window in (None, 70):

@@ -338,3 +338,14 @@ def test_a_kernel_is_used_only_if_it_finds_what_torchs_does(lm):
     assert not agrees(lambda *given, **options: reference(*given, **{**options, "window": 5}), lm)
     assert not agrees(lambda *given, **options: reference(*given, **options) * float("nan"), lm)
     assert split_for(lm) is None, "on a CPU there is none"
+
+
+def test_a_kernel_is_tried_on_keys_that_lie_as_they_do_in_a_cache(lm):
+    orders = set()
+
+    def split(query_BQH, keys_RNCH, values_RNCH, *rest, **options):
+        orders.update(part.dim_order() for part in (keys_RNCH, values_RNCH))
+        return reference(query_BQH, keys_RNCH, values_RNCH, *rest, **options)
+
+    assert agrees(split, lm)
+    assert orders == {part.dim_order() for part in lm.cache(rows=4, columns=300).layer(0)}
