@@ -156,7 +156,7 @@ class Lanes:
         return found_1NXH.reshape(-1, last - first, found_1NXH.shape[-1])
 
     def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Rows and columns of the lanes of one position, where a layer needs them."""
+        """Rows and columns of the short lanes' positions, on the device where a layer needs them."""
         if device == self._rows.device:
             return self._rows, self._columns
         if ("rows", device) not in self._masks:

@@ -181,8 +181,9 @@ class ServedBatch(RunningBatch):
     def _take(self, row: Row, piece: Piece) -> None:
         goal = row.goal
         assert isinstance(goal, Writing), "nothing else is handed over"
-        self.tally.decoded += len(piece.token_ids)
-        self.tally.positions += len(piece.token_ids) - piece.done - piece.shared  # the last token is no input
+        inputs = len(piece.token_ids) - piece.done  # the last token is none
+        self.tally.decoded += inputs
+        self.tally.positions += inputs - piece.shared
         self.tally.shared += piece.shared
         goes_on = True
         for token in piece.token_ids:

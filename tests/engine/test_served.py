@@ -120,6 +120,17 @@ def test_memory_that_no_prompt_reproduces_costs_its_question_and_says_why(llama,
         raise walk.error
 
 
+@pytest.mark.parametrize("watched", [False, True])
+def test_what_is_computed_is_counted_as_in_our_own_engine(wordy, watched):
+    """Where texts are written on no memory, so that a prompt is read once by either."""
+    config, tallies = settings(method="text_mas"), []
+    for batch in (RunningBatch(wordy, guesses=0), ServedBatch(wordy, PlainServer(wordy))):
+        answer_batch(work(config), team_of(wordy, config, Listener() if watched else None), Crowd(batch))
+        tallies.append(batch.tally)
+    own, served = tallies
+    assert (served.decoded, served.positions) == (own.decoded, own.positions + own.shared)
+
+
 class Listener(Observer):
     def __init__(self):
         self.heard = []
