@@ -205,7 +205,10 @@ class Crowd:
     def _hit(self, error: Exception) -> None:
         """After a step that failed: with fewer questions at once where memory ran out, else it is everyone's fault."""
         hit, self._active = [question for question in self._active if not question.done], []
-        self.batch = self.batch.anew()
+        try:
+            self.batch = self.batch.anew()
+        except Exception as broken:  # of another engine that does not even give its texts up: nobody can go on then
+            error = released(broken)
         if ran_out_of_memory(error) and len(hit) > 1:
             self._tell(self._room.ran_out(len(hit)))
             for question in hit:

@@ -165,6 +165,24 @@ def test_after_memory_ran_out_the_server_has_given_up_its_texts_and_all_are_answ
     assert answers == told(answer_batch(work(config), team, Crowd(RunningBatch(llama))))
 
 
+class Dead(PlainServer):
+    """Fails, and can't give its texts up either."""
+
+    def step(self):
+        raise MemoryError("no room")
+
+    def drop(self, keys):
+        raise RuntimeError("the engine is gone")
+
+
+def test_where_a_server_can_not_give_its_texts_up_their_questions_fail_and_nobody_waits_for_them(llama):
+    config = settings(method="single")
+    team = team_of(llama, config)
+    walks = [Walk(one, team, list(team)) for one in work(config)]
+    Crowd(ServedBatch(llama, Dead(llama))).answer(walks)
+    assert [str(walk.error) for walk in walks] == ["the engine is gone"] * len(walks)
+
+
 def test_time_is_booked_to_the_texts_that_were_under_way(llama):
     config = settings(method="single")
     batch = ServedBatch(llama, PlainServer(llama))
