@@ -114,7 +114,10 @@ class RunningBatch:
         return done
 
     def run(self, rows: Sequence[Row]) -> None:
-        """Steps until these rows are done; if a step fails, they are taken out, so that it does not fail for others."""
+        """Steps until these rows are done; if a step fails, they are taken out, so that none fails for those to come.
+
+        Rows of others that were in a step that failed can't go on: the step may have grown their slots.
+        """
         try:
             for row in rows:
                 self.add(row)

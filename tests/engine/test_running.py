@@ -325,7 +325,7 @@ def test_a_slot_of_another_memory_is_read_like_its_own(lm, expected):
     assert told(rows) == [expected[2]] * 2
 
 
-def test_rows_whose_step_fails_are_taken_out_so_that_others_go_on(lm, monkeypatch):
+def test_rows_whose_step_fails_are_taken_out_so_that_later_ones_are_computed(lm, monkeypatch):
     batch = RunningBatch(lm)
     monkeypatch.setattr(lm, "embed", lambda _: (_ for _ in ()).throw(RuntimeError("broken")))
     with pytest.raises(RuntimeError, match="broken"):
