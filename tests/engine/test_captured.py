@@ -299,10 +299,15 @@ def test_a_model_on_a_cpu_has_no_captured_steps(llama, monkeypatch):
 
 
 def test_prompts_read_from_their_first_position_need_no_mask(free, monkeypatch):
-    expected = written(free)
-    monkeypatch.setattr(lanes, "SKIPPING", frozenset({"cpu"}))
-    monkeypatch.setattr(lanes.Lanes, "_long_mask", lambda *_: pytest.fail("a mask was made"))
+    expected, masks, band_mask = written(free), [], lanes.Lanes._band_mask
+    monkeypatch.setattr(lanes, "SHORT", 1)  # else prompts of a few positions are read as blocks
+    monkeypatch.setattr(lanes.Lanes, "_band_mask", lambda *given: masks.append(given) or band_mask(*given))
     assert written(free) == expected
+    assert masks
+    masks.clear()
+    monkeypatch.setattr(lanes, "SKIPPING", frozenset({"cpu"}))
+    assert written(free) == expected
+    assert not masks
 
 
 def reference(query_BQH, keys_RNCH, values_RNCH, position_B, *, scale=None, window=None):
