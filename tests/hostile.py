@@ -233,7 +233,7 @@ def f():
 }
 
 ATTACKS = {
-    "forks": "import os\ndef f():\n    pid = os.fork()\n    return 'done'",
+    "forks": "import os\ndef f():\n    if os.fork() == 0: os._exit(0)\n    return 'done'",
     "forks for ever": """
 import os
 def f():

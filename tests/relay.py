@@ -2,8 +2,11 @@
 
 import hashlib
 import pickle
+from dataclasses import replace
 from functools import cache
 from itertools import cycle
+
+import numpy as np
 
 from pipeline.agents.leg import play_leg
 from pipeline.agents.team import build_team
@@ -89,9 +92,9 @@ class Relay:
 
 def shipped(parcel):
     """A parcel as the object store gives it: in another process, and not to be written to."""
-    copy = pickle.loads(pickle.dumps(parcel))
-    copy.payload.flags.writeable = False
-    return copy
+    pieces = parcel.payload if isinstance(parcel.payload, tuple) else (parcel.payload,)
+    copy = pickle.loads(pickle.dumps(replace(parcel, payload=None)))
+    return replace(copy, payload=np.frombuffer(b"".join(pieces), np.uint8))
 
 
 def digest(parcel):
