@@ -42,12 +42,6 @@ def on_lanes(lanes: Lanes) -> Iterator[None]:
         _here.lanes = None
 
 
-def current_lanes() -> Lanes:
-    """The lanes of the forward that this thread is in."""
-    lanes: Lanes = _here.lanes
-    return lanes
-
-
 def inside() -> bool:
     """Whether this thread is in the engine's forward on lanes."""
     return getattr(_here, "lanes", None) is not None

@@ -39,11 +39,27 @@ class Block:
         """Its part of a layer's keys or values [R, N, C, H]."""
         return slice(self.row, self.row + len(self.starts)), slice(None), slice(0, self.columns)
 
-    def padded(self) -> list[int]:
-        """Where the positions of all lanes lie, `width` of each: in shorter ones the last is there several times."""
+    def taken(self, heads: int, groups: int) -> Tensor:
+        """Which of all positions' queries, [S Q], it attends with: [R, N, G, T] in a row.
+
+        Where a lane is shorter than others, its last position is there several times.
+
+        Args:
+            heads: Key/value heads N.
+            groups: Query heads that share one, G.
+        """
         begins = accumulate(self.counts[:-1], initial=self.first)
         lanes = zip(begins, self.counts, strict=True)
-        return [begin + min(t, count - 1) for begin, count in lanes for t in range(self.width)]
+        places_RT = torch.tensor([[begin + min(t, count - 1) for t in range(self.width)] for begin, count in lanes])
+        queries_NG = torch.arange(heads * groups).view(heads, groups)
+        return (places_RT[:, None, None] * (heads * groups) + queries_NG[None, :, :, None]).flatten()
+
+    def back(self, heads: int, groups: int) -> Tensor:
+        """Where in what was found, [R, G, T, N], the positions of its lanes are, as [S, N, G] in a row, S its own."""
+        own = [(lane, t) for lane, count in enumerate(self.counts) for t in range(count)]
+        lane_S, t_S = torch.tensor(own).unbind(1)
+        begins_SG = lane_S[:, None] * groups * self.width + torch.arange(groups) * self.width + t_S[:, None]
+        return (begins_SG[:, None] * heads + torch.arange(heads)[:, None]).flatten()
 
     def own(self) -> list[list[int]]:
         """Positions of all lanes in their slots, padded in the same way."""

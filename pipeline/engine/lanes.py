@@ -11,9 +11,10 @@ heads, C columns, T positions of a lane, H head size.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
@@ -22,10 +23,10 @@ from pipeline.engine.attention import Kernel
 from pipeline.engine.blocks import Block, grouped, term
 from pipeline.memory import KVCache, Slot
 
+Made = TypeVar("Made")
+
 SHORT = 16
 """Positions of a lane that is attended to together with its neighbours, at most."""
-SINGLY = 2
-"""Short lanes whose keys are written one after another, at most: for so few that is faster than all at once."""
 SKIPPING = frozenset({"cuda"})
 """Devices whose kernels are faster where they know that a text is read from its first position on."""
 BAND = {"cpu": 128}
@@ -42,7 +43,7 @@ class Lanes:
     """Each lane's slot and how many positions it gets, 1 or more; short lanes first, by their slot's row."""
     window: int | None = None
     """How many positions back the layer that is being computed sees; none is all."""
-    _masks: dict[object, Tensor] = field(default_factory=dict)
+    _made: dict[Hashable, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.cache: KVCache = self.spans[0][0].cache
@@ -73,48 +74,75 @@ class Lanes:
 
     def write(self, cache_RNCH: Tensor, new_1NSH: Tensor) -> None:
         """Puts a layer's new keys or values into the slots' columns."""
-        together = self.shorts if self.shorts > SINGLY else 0
-        if together:
-            rows, columns = self._on(cache_RNCH.device)
+        if self.shorts:
             new_SNH = new_1NSH[0].transpose(0, 1)
-            cache_RNCH.transpose(1, 2).index_put_((rows, columns), new_SNH[: len(rows)])
-        for lane in range(together, len(self.spans)):
+            width = new_SNH.shape[1] * new_SNH.shape[2]
+            step = cache_RNCH.stride(0) // width  # a position is one stretch of heads: so many lie between two rows
+            places = (len(cache_RNCH) - 1) * step + cache_RNCH.shape[2]
+            device = cache_RNCH.device
+            index = self._once(("written", step, device), lambda: (self._rows * step + self._columns).to(device))
+            cache_RNCH.as_strided((places, width), (width, 1)).index_copy_(
+                0, index, new_SNH[: len(index)].reshape(-1, width)
+            )
+        for lane in range(self.shorts, len(self.spans)):
             start, here = self.starts[lane], slice(self.offsets[lane], self.offsets[lane + 1])
             cache_RNCH[self.spans[lane][0].row, :, start : start + self.counts[lane]] = new_1NSH[0, :, here]
 
     def attend(self, query_1QSH: Tensor, keys_RNCH: Tensor, values_RNCH: Tensor, kernel: Kernel) -> Tensor:
         """Attention of all lanes, [1, S, Q, H]: each new position reads what its slot holds up to itself."""
-        if len(self.blocks) == 1 and self.shorts == len(self.spans):
-            return self._attend_block(self.blocks[0], query_1QSH, keys_RNCH, values_RNCH, kernel)[None]
+        if len(self.blocks) == 1 and self.shorts == len(self.spans) == query_1QSH.shape[2]:
+            found_SNGH = self._attend_singles(self.blocks[0], query_1QSH, keys_RNCH, values_RNCH, kernel)
+            return found_SNGH.flatten(1, 2)[None]
         out_1SQH = query_1QSH.new_empty(1, query_1QSH.shape[2], query_1QSH.shape[1], values_RNCH.shape[-1])
         for block in self.blocks:
-            found_SQH = self._attend_block(block, query_1QSH, keys_RNCH, values_RNCH, kernel)
-            out_1SQH[0, block.first : block.first + len(found_SQH)] = found_SQH
+            here_SQH = out_1SQH[0, block.first : block.first + sum(block.counts)]
+            if block.width == 1:
+                found_SNGH = self._attend_singles(block, query_1QSH, keys_RNCH, values_RNCH, kernel)
+                here_SQH.view(found_SNGH.shape).copy_(found_SNGH)
+            else:
+                self._attend_several(block, query_1QSH, keys_RNCH, values_RNCH, kernel, here_SQH)
         for lane in range(self.shorts, len(self.spans)):
             self._attend_long(lane, query_1QSH, keys_RNCH, values_RNCH, kernel, out_1SQH)
         return out_1SQH
 
-    def _attend_block(
+    def _once(self, key: Hashable, make: Callable[[], Made]) -> Made:
+        """Something that all layers use, made where the first of them needs it."""
+        if key not in self._made:
+            self._made[key] = make()
+        found: Made = self._made[key]
+        return found
+
+    def _attend_singles(
         self, block: Block, query_1QSH: Tensor, keys_RNCH: Tensor, values_RNCH: Tensor, kernel: Kernel
     ) -> Tensor:
-        """Attention of a block's positions, [S, Q, H], S those of the block."""
-        keys_RNCH, values_RNCH = keys_RNCH[block.span], values_RNCH[block.span]
-        rows, heads, width = len(block.starts), keys_RNCH.shape[1], block.width
-        mask = (
-            None
-            if block.even and self.window is None
-            else self._block_mask(block, query_1QSH.shape[1] // heads, query_1QSH)
-        )
-        if width == 1:
-            query_RQH = query_1QSH[0, :, block.first : block.first + rows].transpose(0, 1)
-            query_RNGH = query_RQH.reshape(rows, heads, -1, query_RQH.shape[-1])
-            return kernel(query_RNGH, keys_RNCH, values_RNCH, mask).flatten(1, 2)
-        places, back = self._padded(block, query_1QSH.device)
-        query_QXH = query_1QSH[0].index_select(1, places)
-        query_RQTH = query_QXH.reshape(-1, rows, width, query_QXH.shape[-1]).transpose(0, 1)
-        found_RNXH = kernel(grouped(query_RQTH, heads), keys_RNCH, values_RNCH, mask)
-        found_RQTH = found_RNXH.reshape(rows, -1, width, found_RNXH.shape[-1])
-        return found_RQTH.transpose(1, 2).flatten(0, 1).index_select(0, back)
+        """Attention of a block whose lanes have one position each, [S, N, G, H], S those of the block."""
+        heads = keys_RNCH.shape[1]
+        query_SQH = query_1QSH[0].transpose(0, 1)[block.first : block.first + len(block.starts)]
+        read_all = block.even and self.window is None
+        mask = None if read_all else self._block_mask(block, query_SQH.shape[1] // heads, query_1QSH)
+        query_RNGH = query_SQH.view(len(query_SQH), heads, -1, query_SQH.shape[-1])
+        return kernel(query_RNGH, keys_RNCH[block.span], values_RNCH[block.span], mask)
+
+    def _attend_several(
+        self,
+        block: Block,
+        query_1QSH: Tensor,
+        keys_RNCH: Tensor,
+        values_RNCH: Tensor,
+        kernel: Kernel,
+        out_SQH: Tensor,
+    ) -> None:
+        """Attention of a block with a lane of several positions, into [S, Q, H], S those of the block."""
+        heads, device = keys_RNCH.shape[1], query_1QSH.device
+        groups = query_1QSH.shape[1] // heads
+        taken = self._once(("taken", block.row, heads, groups, device), lambda: block.taken(heads, groups).to(device))
+        back = self._once(("back", block.row, heads, groups, device), lambda: block.back(heads, groups).to(device))
+        query_XH = query_1QSH[0].transpose(0, 1).flatten(0, 1).index_select(0, taken)
+        query_RNXH = query_XH.view(len(block.starts), heads, groups * block.width, -1)
+        mask = self._block_mask(block, groups, query_1QSH)
+        found_RNXH = kernel(query_RNXH, keys_RNCH[block.span], values_RNCH[block.span], mask)
+        found_XH = found_RNXH.transpose(1, 2).flatten(0, 2)  # torch's kernel on a CPU lays them like this
+        torch.index_select(found_XH, 0, back, out=out_SQH.view(-1, out_SQH.shape[-1]))
 
     def _attend_long(
         self, lane: int, query_1QSH: Tensor, keys_RNCH: Tensor, values_RNCH: Tensor, kernel: Kernel, out_1SQH: Tensor
@@ -155,17 +183,6 @@ class Lanes:
         )
         return found_1NXH.reshape(-1, last - first, found_1NXH.shape[-1])
 
-    def _on(self, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Rows and columns of the short lanes' positions, on the device where a layer needs them."""
-        if device == self._rows.device:
-            return self._rows, self._columns
-        if ("rows", device) not in self._masks:
-            self._masks["rows", device], self._masks["columns", device] = (
-                self._rows.to(device),
-                self._columns.to(device),
-            )
-        return self._masks["rows", device], self._masks["columns", device]
-
     def _blocks(self, rows: Sequence[int]) -> Iterator[Block]:
         """Runs of short lanes whose slots are neighbours, as long as they read little past their own ends."""
         first, longest, read, most = 0, 0, 0, self._waste
@@ -200,28 +217,21 @@ class Lanes:
             return float("inf")
         return WASTE * shape.layers / shape.bytes_per_position
 
-    def _padded(self, block: Block, device: torch.device) -> tuple[Tensor, Tensor]:
-        """Where the positions of a block's lanes lie, [rows * T], and where among these each is, [S] of the block."""
-        key = ("places", block.row, device)
-        if key not in self._masks:
-            back = [t + block.width * lane for lane, count in enumerate(block.counts) for t in range(count)]
-            self._masks[key] = torch.tensor(block.padded()).to(device)
-            self._masks["back", block.row, device] = torch.tensor(back).to(device)
-        return self._masks[key], self._masks["back", block.row, device]
-
     def _block_mask(self, block: Block, groups: int, like: Tensor) -> Tensor:
         """Which columns each position of a block reads, as a term of scores [rows, 1, G T, C]."""
-        key = ("block", block.row, self.window, like.device)
-        if key not in self._masks:
+
+        def made() -> Tensor:
             own_RT = torch.tensor(block.own())
             own_RX = own_RT if block.width == 1 else own_RT.repeat(1, groups)
-            self._masks[key] = term(own_RX, block.columns, self.window, like)[:, None]
-        return self._masks[key]
+            return term(own_RX, block.columns, self.window, like)[:, None]
+
+        return self._once(("block", block.row, self.window, like.device), made)
 
     def _band_mask(self, lane: int, first: int, last: int, groups: int, like: Tensor) -> Tensor:
         """Which columns each position of a band reads, for all heads that share a key, as a term of scores."""
-        key = ("band", lane, first, self.window, like.device)
-        if key not in self._masks:
+
+        def made() -> Tensor:
             begin, end = self.starts[lane] + first, self.starts[lane] + last
-            self._masks[key] = term(torch.arange(begin, end).repeat(groups), end, self.window, like)[None, None]
-        return self._masks[key]
+            return term(torch.arange(begin, end).repeat(groups), end, self.window, like)[None, None]
+
+        return self._once(("band", lane, first, self.window, like.device), made)

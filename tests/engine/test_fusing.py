@@ -8,7 +8,7 @@ import torch
 from pipeline.config import DecodingConfig
 from pipeline.engine import decode, fusing, prefill
 from pipeline.engine.attention import on_lanes
-from pipeline.engine.fusing import fuse, fuse_norms, fuse_rotary
+from pipeline.engine.fusing import fuse, fuse_norms, fuse_rotary, norm_in_one, norm_in_place, rotate_in_place
 from pipeline.memory import Memory
 from tiny import tiny_model
 
@@ -26,7 +26,7 @@ def rotate(vectors, cosine, sine):
 def own_function(monkeypatch):
     """Whatever a test makes of a family's function is undone."""
     rotate.calls = 0
-    monkeypatch.setattr(fusing, "DEVICES", {"cpu"})
+    monkeypatch.setattr(fusing, "_rotates", {})
     for family in ("qwen3", "llama", "phi3"):
         tiny_model(family)
         module = sys.modules[f"transformers.models.{family}.modeling_{family}"]
@@ -42,31 +42,47 @@ def text(lm):
     return [goal.token_ids for goal in goals]
 
 
+def close(found, own):
+    return torch.allclose(found, own, atol=1e-5)
+
+
+def bare(family):
+    """A tiny model as the library makes it."""
+    lm = tiny_model(family)
+    module = sys.modules[type(lm.decoder).__module__]
+    module.apply_rotary_pos_emb = getattr(module.apply_rotary_pos_emb, "original", module.apply_rotary_pos_emb)
+    for part in lm.causal_lm.modules():
+        vars(part).pop("forward", None)
+    return lm
+
+
 @pytest.mark.parametrize("family", ["qwen3", "llama"])
 def test_a_model_with_fused_parts_writes_the_same_text(family):
-    expected, lm = text(tiny_model(family)), tiny_model(family)
-    norms = fuse_norms(lm.causal_lm)
+    expected, lm = text(bare(family)), bare(family)
+    norms = fuse_norms(lm.causal_lm, norm_in_one, close)
     assert norms == sum(type(module).__name__.endswith("RMSNorm") for module in lm.causal_lm.modules()) > 0
-    fuse_rotary(lm.causal_lm, rotate)
+    fuse_rotary(lm.causal_lm, rotate, close)
     calls = rotate.calls
     assert text(lm) == expected
     assert rotate.calls > calls
 
 
 def test_norms_that_compute_something_else_stay():
-    lm = tiny_model("gemma2")
-    assert fuse_norms(lm.causal_lm) == 0
+    lm = bare("gemma2")
+    assert fuse_norms(lm.causal_lm, norm_in_one, close) == 0
+    assert fuse_norms(lm.causal_lm, norm_in_place, close) == 0
 
 
 def test_a_rotation_that_differs_stays(llama):
-    assert fuse_rotary(llama.causal_lm, lambda vectors, cosine, sine: vectors) == 0
+    assert fuse_rotary(llama.causal_lm, lambda vectors, cosine, sine: vectors, close) == 0
 
 
 def test_a_part_of_a_head_is_rotated_by_the_familys_own_function():
     """A family's function is shared by models that rotate whole heads and models that rotate a part."""
     module = sys.modules["transformers.models.llama.modeling_llama"]
+    lm = bare("llama")
     original = module.apply_rotary_pos_emb
-    assert fuse_rotary(tiny_model("llama").causal_lm, rotate) == 1
+    assert fuse_rotary(lm.causal_lm, rotate, close) == 1
     calls, vectors, angle = rotate.calls, torch.randn(1, 2, 3, 8), torch.randn(1, 3, 1)
     with on_lanes(object()):
         found = module.apply_rotary_pos_emb(vectors, vectors, angle.cos(), angle.sin())
@@ -75,12 +91,12 @@ def test_a_part_of_a_head_is_rotated_by_the_familys_own_function():
 
 
 def test_outside_the_engines_forward_the_original_runs():
-    lm = tiny_model("qwen3")
+    lm = bare("qwen3")
     ids = torch.tensor([PROMPTS[0]])
     with torch.inference_mode():
         expected = lm.causal_lm(ids).logits
-        fuse_norms(lm.causal_lm)
-        fuse_rotary(lm.causal_lm, rotate)
+        fuse_norms(lm.causal_lm, norm_in_one, close)
+        fuse_rotary(lm.causal_lm, rotate, close)
         calls = rotate.calls
         assert torch.equal(lm.causal_lm(ids).logits, expected)
         assert rotate.calls == calls
@@ -89,5 +105,32 @@ def test_outside_the_engines_forward_the_original_runs():
         assert norm(torch.ones(2, 32)).shape == (2, 32)
 
 
-def test_on_a_cpu_nothing_is_replaced(llama):
-    assert fuse(llama.causal_lm) == 0
+def hidden_states(lm):
+    slots = lm.open([Memory()] * len(PROMPTS), columns=8)
+    return prefill(lm, slots, PROMPTS)
+
+
+@pytest.mark.parametrize("family", ["qwen3", "llama"])
+def test_on_a_cpu_the_replacements_compute_the_same_to_the_last_bit(family, monkeypatch):
+    expected, lm = hidden_states(bare(family)), bare(family)
+    norms = [module for module in lm.causal_lm.modules() if type(module).__name__.endswith("RMSNorm")]
+    assert fuse(lm.causal_lm) == len(norms) + 1
+    signed = []
+    monkeypatch.setattr(fusing, "_signed", lambda sine, own=fusing._signed: signed.append(sine) or own(sine))
+    assert torch.equal(hidden_states(lm), expected)
+    assert len(signed) == 1, "all layers share the signs of a forward"
+    assert text(lm) == text(bare(family))
+
+
+@pytest.mark.parametrize("positions", [1, 7, 600])
+def test_halves_are_rotated_as_the_library_does(positions):
+    bare("llama")
+    original = sys.modules["transformers.models.llama.modeling_llama"].apply_rotary_pos_emb
+    queries = torch.randn(1, positions, 9, 64).transpose(1, 2)
+    angles = torch.randn(1, positions, 32).repeat(1, 1, 2)
+    expected, _ = original(queries, queries, angles.cos(), angles.sin())
+    assert torch.equal(rotate_in_place(queries, angles.cos(), angles.sin()), expected)
+
+
+def test_other_number_formats_on_a_cpu_are_left_as_they_are():
+    assert fuse(bare("llama").causal_lm.to(torch.bfloat16)) == 0
