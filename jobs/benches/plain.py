@@ -116,12 +116,9 @@ class StaticBatch:
 
 
 def library_model(lm: LanguageModel) -> Any:
-    """A model as the library loads it, with the attention and norms that it has there; the weights are shared."""
+    """A model as the library loads it, with the attention that it has there; the weights are shared."""
     shared = {id(tensor): tensor for tensor in (*lm.causal_lm.parameters(), *lm.causal_lm.buffers())}
     model = copy.deepcopy(lm.causal_lm, shared)
-    for module in model.modules():
-        if not hasattr(module, "_hf_hook"):
-            vars(module).pop("forward", None)  # of ours, which would ask each time whether the engine computes
     config = model.config.get_text_config()
     if config._attn_implementation == ATTENTION:
         model.set_attn_implementation("eager" if getattr(config, "attn_logit_softcapping", None) else "sdpa")

@@ -34,16 +34,19 @@ SIGNED = "latentmas_signed"
 HEADS, POSITIONS = 3, 5
 """Of the check."""
 
-
-_rotates: dict[str, Rotate] = {}
-"""By device, what the families' functions have been replaced with; a family's function is shared by its models."""
+_norms: dict[tuple[type, str], Norm] = {}
+"""What stands for a class's forward, by class and kind of device; on a CPU only for float32."""
+_rotates: dict[tuple[str, str], Rotate] = {}
+"""What stands for a family's function, by the family's module and kind of device; likewise."""
 
 
 @torch.inference_mode()
 def fuse(causal_lm: Any) -> int:
-    """Replaces what can be replaced in a model; returns how many parts were.
+    """Replaces what can be replaced in a model; returns how many of its parts are.
 
-    A model over several devices is left as it is, and one on a CPU that does not compute in float32.
+    A model over several devices is left as it is, and one on a CPU that does not compute in float32. Replaced are
+    methods of a family's classes and a function of its module, which all its models share, so that copies of a model,
+    and what it is converted to, still compute what they did.
     """
     if any(hasattr(module, "_hf_hook") for module in causal_lm.modules()):
         return 0
@@ -55,48 +58,61 @@ def fuse(causal_lm: Any) -> int:
     replaced = fuse_norms(causal_lm, norm_in_one, _close)
     try:
         from pipeline.engine.rotating import rotate
-
-        return replaced + fuse_rotary(causal_lm, rotate, _close)
-    except Exception as error:  # of Triton, its compiler or the driver: the model's own function needs none of them
-        log.warning("rotary embeddings of our own do not run here: %s", (str(error).splitlines() or [repr(error)])[0])
-    return replaced
+    except Exception as error:  # of Triton: the model's own function needs none of it
+        _warn(error)
+        return replaced
+    return replaced + fuse_rotary(causal_lm, rotate, _close)
 
 
 def fuse_norms(causal_lm: nn.Module, norm: Norm, agree: Agree) -> int:
-    """Has RMS norms computed by another function, those that it computes as the model does; returns how many."""
-    count = 0
+    """Has RMS norms computed by another function, where it does what all of a class do; returns how many are."""
+    kinds: dict[Any, list[Any]] = {}
     for module in causal_lm.modules():
-        weight = getattr(module, "weight", None)
-        epsilon = getattr(module, "variance_epsilon", getattr(module, "eps", None))
-        if not type(module).__name__.endswith("RMSNorm") or weight is None or epsilon is None:
-            continue
-        noise = torch.randn(2, len(weight), device=weight.device).to(weight.dtype)
-        if agree(norm(noise, weight, epsilon), module(noise)):
-            module.forward = _norm(module, norm, epsilon)
-            count += 1
+        own = getattr(module, "weight", None) is not None and _epsilon(module) is not None
+        if type(module).__name__.endswith("RMSNorm") and own:
+            kinds.setdefault(type(module), []).append(module)
+    count = 0
+    for kind, modules in kinds.items():
+        original, place = _original(kind.forward), (kind, modules[0].weight.device.type)
+        if all(_same_norm(original, norm, module, agree) for module in modules):
+            _norms[place] = norm
+            kind.forward = _norm(original)
+            count += len(modules)
+        else:  # from now on for every model with norms of that class
+            _norms.pop(place, None)
     return count
+
+
+def _same_norm(original: Callable[..., Tensor], norm: Norm, module: Any, agree: Agree) -> bool:
+    noise = _noise(2, len(module.weight)).to(module.weight)
+    return _agrees(lambda: original(module, noise), lambda: norm(noise, module.weight, _epsilon(module)), agree)
 
 
 def fuse_rotary(causal_lm: Any, rotate: Rotate, agree: Agree) -> int:
     """Has queries and keys rotated by another function, if it does what the family's own does; returns 1, or 0."""
     decoder, config = causal_lm.get_decoder(), causal_lm.config.get_text_config()
-    family = sys.modules[type(decoder).__module__]
-    apply, module = getattr(family, "apply_rotary_pos_emb", None), getattr(decoder, "rotary_emb", None)
-    if apply is None or module is None:
+    family = type(decoder).__module__
+    apply = getattr(sys.modules[family], "apply_rotary_pos_emb", None)
+    if apply is None or getattr(decoder, "rotary_emb", None) is None:
         return 0
-    apply = getattr(apply, "original", apply)
-    like: dict[str, Any] = {"dtype": causal_lm.dtype, "device": causal_lm.device}
-    try:
-        cosine, sine = module(torch.zeros(1, **like), torch.arange(POSITIONS, device=causal_lm.device)[None] * 7)
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        queries = torch.randn(1, POSITIONS, HEADS, size, device=causal_lm.device).to(causal_lm.dtype).transpose(1, 2)
-        own, _ = apply(queries, queries, cosine, sine)
-    except (RuntimeError, TypeError):  # a family that is built differently
+    original, device = _original(apply), causal_lm.device
+    size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    queries_1QSH = _noise(1, POSITIONS, HEADS, size).to(device, causal_lm.dtype).transpose(1, 2)
+    angles: dict[str, Tensor] = {}
+
+    def own() -> Tensor:
+        positions_1S = torch.arange(POSITIONS, device=device)[None] * 7
+        angles["cosine"], angles["sine"] = decoder.rotary_emb(queries_1QSH[:, 0], positions_1S)
+        if angles["cosine"].shape != (1, POSITIONS, size):
+            raise ValueError("it rotates a part of each head")
+        rotated: Tensor = original(queries_1QSH, queries_1QSH, angles["cosine"], angles["sine"])[0]
+        return rotated
+
+    if not _agrees(own, lambda: rotate(queries_1QSH, angles["cosine"], angles["sine"]), agree):
+        _rotates.pop((family, device.type), None)
         return 0
-    if cosine.shape != (1, POSITIONS, size) or not agree(rotate(queries, cosine, sine), own):
-        return 0
-    _rotates[causal_lm.device.type] = rotate
-    vars(family)["apply_rotary_pos_emb"] = _rotary(apply)
+    _rotates[family, device.type] = rotate
+    vars(sys.modules[family])["apply_rotary_pos_emb"] = _rotary(family, original)
     return 1
 
 
@@ -135,28 +151,74 @@ def _signed(sine_1SH: Tensor) -> Tensor:
     return torch.cat([-one, other], dim=-1)[:, None]
 
 
-def _norm(module: Any, norm: Norm, epsilon: float) -> Callable[[Tensor], Tensor]:
-    original = module.forward
+def _norm(original: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """The forward of a class of norms: ours within the engine's forward, the class's own anywhere else."""
 
-    def forward(hidden_states: Tensor) -> Tensor:
-        return norm(hidden_states, module.weight, epsilon) if inside() else original(hidden_states)
+    def forward(self: Any, hidden_states: Tensor, *rest: Any, **options: Any) -> Tensor:
+        if not inside():
+            return original(self, hidden_states, *rest, **options)
+        norm = _norms.get((type(self), hidden_states.device.type))
+        if norm is None or rest or options or not _computes(hidden_states, self.weight):
+            return original(self, hidden_states, *rest, **options)
+        return norm(hidden_states, self.weight, _epsilon(self))
 
+    forward.original = original  # type: ignore[attr-defined]
     return forward
 
 
-def _rotary(original: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
+def _rotary(family: str, original: Callable[..., tuple[Tensor, Tensor]]) -> Callable[..., tuple[Tensor, Tensor]]:
+    """A family's rotary function: ours within the engine's forward, the family's own anywhere else."""
+
     def apply(q: Tensor, k: Tensor, cos: Tensor, sin: Tensor, *rest: Any, **options: Any) -> tuple[Tensor, Tensor]:
-        rotate = _rotates.get(q.device.type)
-        other = rotate is None or rest or options or len(q) > 1 or cos.shape[-1] != q.shape[-1] or cos.dtype != q.dtype
-        if other or not inside():
+        if not inside():
             return original(q, k, cos, sin, *rest, **options)
-        assert rotate is not None, "asked above"
+        rotate = _rotates.get((family, q.device.type))
+        usual = not rest and not options and len(q) == 1 and cos.shape[-1] == q.shape[-1] and _computes(q, cos)
+        if rotate is None or not usual:
+            return original(q, k, cos, sin, *rest, **options)
         return rotate(q, cos, sin), rotate(k, cos, sin)
 
     apply.original = original  # type: ignore[attr-defined]
     return apply
 
 
+def _computes(*tensors: Tensor) -> bool:
+    """Whether replacements are for tensors of such formats: on a CPU all have to be float32."""
+    return tensors[0].device.type != "cpu" or all(tensor.dtype == torch.float32 for tensor in tensors)
+
+
+def _agrees(own: Callable[[], Tensor], found: Callable[[], Tensor], agree: Agree) -> bool:
+    """Whether a replacement runs and does what the original does."""
+    try:
+        expected = own()
+    except Exception:  # a family that is built differently, in whatever way
+        return False
+    try:
+        return isinstance(expected, Tensor) and agree(found(), expected)
+    except Exception as error:  # of Triton, its compiler or the driver: the original needs none of them
+        _warn(error)
+        return False
+
+
+def _epsilon(module: Any) -> Any:
+    return getattr(module, "variance_epsilon", getattr(module, "eps", None))
+
+
+def _original(function: Any) -> Any:
+    """A function as its family has it, if it has been replaced."""
+    return getattr(function, "original", function)
+
+
+def _noise(*sizes: int) -> Tensor:
+    return torch.randn(*sizes, generator=torch.Generator().manual_seed(0))
+
+
+def _warn(error: Exception) -> None:
+    log.warning("small parts of layers of our own do not run here: %s", (str(error).splitlines() or [repr(error)])[0])
+
+
 def _close(found: Tensor, own: Tensor) -> bool:
+    if found.shape != own.shape:
+        return False
     distance = (found.float() - own.float()).norm() / own.float().norm().clamp_min(1e-6)
     return bool(distance <= (1e-5 if own.dtype == torch.float32 else 1e-2))

@@ -1,12 +1,15 @@
 """Parts of layers in fewer kernels: used where they agree with the original, and only inside the engine's forward."""
 
+import copy
+import pickle
 import sys
 
 import pytest
 import torch
+from torch import nn
 
 from pipeline.config import DecodingConfig
-from pipeline.engine import decode, fusing, prefill
+from pipeline.engine import decode, fusing, prefill, wrap_model
 from pipeline.engine.attention import on_lanes
 from pipeline.engine.fusing import fuse, fuse_norms, fuse_rotary, norm_in_one, norm_in_place, rotate_in_place
 from pipeline.memory import Memory
@@ -27,6 +30,7 @@ def own_function(monkeypatch):
     """Whatever a test makes of a family's function is undone."""
     rotate.calls = 0
     monkeypatch.setattr(fusing, "_rotates", {})
+    monkeypatch.setattr(fusing, "_norms", {})
     for family in ("qwen3", "llama", "phi3"):
         tiny_model(family)
         module = sys.modules[f"transformers.models.{family}.modeling_{family}"]
@@ -47,12 +51,10 @@ def close(found, own):
 
 
 def bare(family):
-    """A tiny model as the library makes it."""
+    """A tiny model with nothing replaced."""
     lm = tiny_model(family)
-    module = sys.modules[type(lm.decoder).__module__]
-    module.apply_rotary_pos_emb = getattr(module.apply_rotary_pos_emb, "original", module.apply_rotary_pos_emb)
-    for part in lm.causal_lm.modules():
-        vars(part).pop("forward", None)
+    fusing._norms.clear()
+    fusing._rotates.clear()
     return lm
 
 
@@ -134,3 +136,81 @@ def test_halves_are_rotated_as_the_library_does(positions):
 
 def test_other_number_formats_on_a_cpu_are_left_as_they_are():
     assert fuse(bare("llama").causal_lm.to(torch.bfloat16)) == 0
+
+
+def wrapped(causal_lm, lm):
+    return wrap_model(causal_lm, lm.tokenizer, name="other")
+
+
+def test_a_model_converted_in_place_computes_as_the_library_does_in_its_new_format():
+    lm = tiny_model("qwen3")
+    fused = dict(fusing._norms), dict(fusing._rotates)
+    expected = hidden_states(wrapped(bare("qwen3").causal_lm.to(torch.bfloat16), lm))
+    fusing._norms.update(fused[0])
+    fusing._rotates.update(fused[1])
+    assert torch.equal(hidden_states(wrapped(lm.causal_lm.to(torch.bfloat16), lm)), expected)
+
+
+def test_a_copy_has_norms_of_its_own():
+    lm = tiny_model("llama")
+    copied = copy.deepcopy(lm.causal_lm)
+    for module in copied.modules():
+        if type(module).__name__.endswith("RMSNorm"):
+            module.weight.data *= 3
+    assert not torch.allclose(hidden_states(wrapped(copied, lm)), hidden_states(lm), atol=0.1)
+    assert wrapped(copied.to(torch.bfloat16), lm).shape.dtype == torch.bfloat16
+    pickle.loads(pickle.dumps(lm.causal_lm))
+
+
+class OddRMSNorm(nn.Module):
+    """Of a family that is built differently."""
+
+    eps = 1e-6
+
+    def __init__(self, shift):
+        super().__init__()
+        self.weight, self.shift = nn.Parameter(torch.ones(8)), shift
+
+    def forward(self, hidden, second):
+        return hidden, second
+
+
+class ShiftedRMSNorm(OddRMSNorm):
+    def forward(self, hidden):
+        return norm_in_place(hidden, self.weight, self.eps) + self.shift
+
+
+def test_norms_that_can_not_be_tried_stay():
+    assert fuse_norms(nn.ModuleList([OddRMSNorm(0)]), norm_in_place, torch.equal) == 0
+    hidden = torch.randn(2, 8)
+    with on_lanes(object()):
+        assert OddRMSNorm(0)(hidden, 5) == (hidden, 5)
+
+
+@torch.inference_mode()
+def test_a_class_of_which_one_norm_differs_stays_for_all():
+    plain, hidden = ShiftedRMSNorm(0), torch.randn(2, 8)
+    assert fuse_norms(plain, norm_in_place, torch.equal) == 1
+    shifted = nn.ModuleList([ShiftedRMSNorm(0), ShiftedRMSNorm(1)])
+    assert fuse_norms(shifted, norm_in_place, torch.equal) == 0
+    with on_lanes(object()):
+        assert torch.equal(shifted[1](hidden), shifted[0](hidden) + 1)
+
+
+def test_rotary_embeddings_that_can_not_be_tried_stay(llama):
+    lm = bare("llama")
+
+    def broken(*_):
+        raise AttributeError("None_inv_freq")
+
+    lm.decoder.rotary_emb.forward = broken
+    assert fuse_rotary(lm.causal_lm, rotate, close) == 0
+
+
+def test_what_does_not_run_here_is_told_and_stays(caplog):
+    def broken(*_):
+        raise RuntimeError("no compiler\nlong story")
+
+    assert fuse_rotary(bare("llama").causal_lm, broken, close) == 0
+    assert "no compiler" in caplog.text
+    assert "long story" not in caplog.text
