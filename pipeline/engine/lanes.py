@@ -75,15 +75,11 @@ class Lanes:
     def write(self, cache_RNCH: Tensor, new_1NSH: Tensor) -> None:
         """Puts a layer's new keys or values into the slots' columns."""
         if self.shorts:
-            new_SNH = new_1NSH[0].transpose(0, 1)
-            width = new_SNH.shape[1] * new_SNH.shape[2]
-            step = cache_RNCH.stride(0) // width  # a position is one stretch of heads: so many lie between two rows
-            places = (len(cache_RNCH) - 1) * step + cache_RNCH.shape[2]
-            device = cache_RNCH.device
-            index = self._once(("written", step, device), lambda: (self._rows * step + self._columns).to(device))
-            cache_RNCH.as_strided((places, width), (width, 1)).index_copy_(
-                0, index, new_SNH[: len(index)].reshape(-1, width)
-            )
+            key = ("written", cache_RNCH.stride(0), cache_RNCH.device)
+            index, sizes, strides = self._once(key, lambda: self._written(cache_RNCH))
+            new_SX = new_1NSH.transpose(1, 2).reshape(-1, sizes[1])
+            own_SX = new_SX if self.shorts == len(self.spans) else new_SX[: index.shape[0]]
+            cache_RNCH.as_strided(sizes, strides).index_copy_(0, index, own_SX)
         for lane in range(self.shorts, len(self.spans)):
             start, here = self.starts[lane], slice(self.offsets[lane], self.offsets[lane + 1])
             cache_RNCH[self.spans[lane][0].row, :, start : start + self.counts[lane]] = new_1NSH[0, :, here]
@@ -105,6 +101,16 @@ class Lanes:
             self._attend_long(lane, query_1QSH, keys_RNCH, values_RNCH, kernel, out_1SQH)
         return out_1SQH
 
+    def _written(self, cache_RNCH: Tensor) -> tuple[Tensor, tuple[int, int], tuple[int, int]]:
+        """Where short lanes are written in a layer that is seen as one place after another: index, sizes and strides.
+
+        A place is all heads of a position, which lie together; between two rows there may be places of other layers.
+        """
+        width = cache_RNCH.shape[1] * cache_RNCH.shape[3]
+        step = cache_RNCH.stride(0) // width
+        index = (self._rows * step + self._columns).to(cache_RNCH.device)
+        return index, ((cache_RNCH.shape[0] - 1) * step + cache_RNCH.shape[2], width), (width, 1)
+
     def _once(self, key: Hashable, make: Callable[[], Made]) -> Made:
         """Something that all layers use, made where the first of them needs it."""
         if key not in self._made:
@@ -120,7 +126,7 @@ class Lanes:
         query_SQH = query_1QSH[0].transpose(0, 1)[block.first : block.first + len(block.starts)]
         read_all = block.even and self.window is None
         mask = None if read_all else self._block_mask(block, query_SQH.shape[1] // heads, query_1QSH)
-        query_RNGH = query_SQH.view(len(query_SQH), heads, -1, query_SQH.shape[-1])
+        query_RNGH = query_SQH.view(query_SQH.shape[0], heads, -1, query_SQH.shape[-1])
         return kernel(query_RNGH, keys_RNCH[block.span], values_RNCH[block.span], mask)
 
     def _attend_several(
