@@ -75,7 +75,7 @@ class Lanes:
     def write(self, cache_RNCH: Tensor, new_1NSH: Tensor) -> None:
         """Puts a layer's new keys or values into the slots' columns."""
         if self.shorts:
-            key = ("written", cache_RNCH.stride(0), cache_RNCH.device)
+            key = ("written", cache_RNCH.stride(0), cache_RNCH.shape[3], cache_RNCH.device)
             index, sizes, strides = self._once(key, lambda: self._written(cache_RNCH))
             new_SX = new_1NSH.transpose(1, 2).reshape(-1, sizes[1])
             own_SX = new_SX if self.shorts == len(self.spans) else new_SX[: index.shape[0]]
