@@ -1,4 +1,4 @@
-"""Parts of layers in fewer kernels: used where they agree with the original, and only inside the engine's forward."""
+"""Small parts of layers in fewer operations: only where they agree with the original, in the engine's forward alone."""
 
 import copy
 import pickle
